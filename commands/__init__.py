@@ -1,0 +1,1 @@
+"""One module per subcommand: arguments, one call into the domain, one manifest out."""

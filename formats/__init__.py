@@ -1,0 +1,1 @@
+"""Contracts on disk: column tables, schemas, validators, readers and writers."""
