@@ -1,4 +1,7 @@
-"""Column tables: name, type, unit and bounds of every field; schema, validator, manual and generator follow from them."""
+"""Column tables: name, type, unit and bounds of every field of every format.
+
+Schema, validator, manual section 5 and the synthetic generator follow from them.
+"""
 
 from __future__ import annotations
 
@@ -84,5 +87,171 @@ FRAMES = Table(
         Column("m_aud", "bool", doc="the audio inputs are measured"),
         Column("m_ctx", "bool", doc="the beat phase is known"),
         Column("synthetic", "bool", doc="made by `choreo synth`, not recorded"),
+    ),
+)
+
+CONTEXT = Table(
+    "choreo.context/1",
+    "Slow poses (below 8 fps) at their native times: context for a model, never onset or velocity targets.",
+    (
+        Column("session_id", "str", doc="session the row belongs to; rows are sorted by (session_id, t_us)"),
+        Column("t_us", "int64", "us", doc="time of the snapshot on the music clock"),
+        Column("t_device_us", "int64", "us", doc="time of the snapshot on its own clock"),
+        Column("age_us", "int64", "us", 0, None, True, "time since the snapshot before it, null for the first"),
+        Column("beat_phase", "float32", "cycle", 0, 1, True, "position inside the beat", open_hi=True),
+        Column("beat_idx", "int32", lo=-1, doc="index of the current beat, -1 outside the beats"),
+        Column("n_joints", "int32", lo=0, doc="joints seen in this snapshot"),
+        Column("xyz", "list<float32>", doc="coordinates in the joint order of the file's metadata, NaN = not seen"),
+        Column("synthetic", "bool", doc="made by `choreo synth`, not recorded"),
+    ),
+)
+
+WINDOWS = Table(
+    "choreo.windows/1",
+    "Windows of pose dynamics mapped to windows of audio features, as indices; nothing is copied.",
+    (
+        Column("pair_id", "str", doc="pair the window belongs to"),
+        Column("row_start", "int64", lo=0, doc="first row in frames.parquet"),
+        Column("len", "int32", lo=1, doc="rows"),
+        Column("stride", "int32", lo=1, doc="rows between this window and the next"),
+        Column("audio_start", "int64", lo=-1, doc="first frame in the pair's audio features, -1 without them"),
+        Column("audio_len", "int32", lo=0, doc="audio feature frames"),
+        Column("valid_fraction", "float32", "1", 0, 1, doc="share of rows whose motion is measured"),
+        Column("split", "str", choices=("train", "val", "test", "none"), doc="split of the pair's group"),
+    ),
+)
+
+_int = "int64"
+RECORDING = Table(
+    "choreo.inventory/1",
+    "One recording on disk as `choreo discover` found it: an entry of the inventory manifest.",
+    (
+        Column("id", "str", doc="kind letter and the first 16 hex digits of the content's sha256"),
+        Column("kind", "str", doc="what it is", choices=(
+            "audio", "features", "pose", "motion", "video", "wearable", "beats", "playlist", "session", "frames",
+            "truth", "other")),
+        Column("format", "str", doc="short name of the format"),
+        Column("root", "str", doc="id of the root in the manifest's `roots`"),
+        Column("path", "str", doc="POSIX path relative to the root"),
+        Column("bytes", _int, "B", 0, doc="size"),
+        Column("sha256", "str", nullable=True, doc="content hash; of a folder the hash over its files' hashes"),
+        Column("session", "str", nullable=True, doc="session the file belongs to: shared folder or stem"),
+        Column("n", _int, lo=0, nullable=True, doc="samples, frames or rows"),
+        Column("rate_num", _int, "Hz", 0, nullable=True, doc="numerator of the rate"),
+        Column("rate_den", _int, lo=1, nullable=True, doc="denominator of the rate"),
+        Column("duration_us", _int, "us", 0, nullable=True, doc="duration"),
+        Column("channels", _int, lo=0, nullable=True, doc="audio channels, joints or value columns"),
+        Column("t0_utc_us", _int, "us", nullable=True, doc="UTC of the recording's time zero"),
+        Column("t0_source", "str", doc="where that came from", choices=(
+            "ntp", "unix_time", "iso_time", "metadata", "folder_name", "file_name", "container", "mtime", "none")),
+        Column("t0_sigma_us", _int, "us", 0, nullable=True, doc="how far it is to be trusted (one standard deviation)"),
+        Column("t0_naive", "bool", doc="a local time without an offset, read as if it were UTC"),
+        Column("reason", "str", nullable=True, doc="why it cannot be used, null when it can"),
+        Column("acknowledged", "bool", doc="listed in .choreoignore"),
+        Column("problems", "list<str>", doc="doubts that do not stop use, `code: sentence`"),
+        Column("synthetic", "bool", doc="made by `choreo synth`, not recorded"),
+        Column("meta", "json", doc="facts of the format: title, bpm, joints, devices, track..."),
+    ),
+)  # fmt: skip
+
+PAIR = Table(
+    "choreo.pairs/1",
+    "One stretch of one body signal against one music track, with how well the clocks are known.",
+    (
+        Column("pair_id", "str", doc="session and segment; the `session_id` of its frames"),
+        Column("session_id", "str", doc="session"),
+        Column("pose_id", "str", doc="recording id of the body signal"),
+        Column("audio_id", "str", doc="recording id of the music"),
+        Column("track", "str", doc="path of the music"),
+        Column("track_group", "str", doc="encodings of one song share it"),
+        Column("method", "str", doc="how the offset was found", choices=(
+            "scratch_gcc", "motion_xcorr", "common_clock", "metadata", "manual")),
+        Column("offset_us", _int, "us", doc="t_music = (1 + drift) * t_device + offset"),
+        Column("offset_ci_us", "int64[2]", "us", doc="95 % interval of the offset"),
+        Column("drift_ppm", "float64", "ppm", doc="clock drift"),
+        Column("drift_ci", "float64[2]", "ppm", doc="95 % interval of the drift"),
+        Column("prior_window_us", "int64[2]", "us", doc="offsets the clocks allow (2 standard deviations)"),
+        Column("bias_us", _int, "us", doc="systematic lag of the estimator, measured by its self-test and subtracted"),
+        Column("bias_config_hash", "str", nullable=True, doc="configuration the bias was measured with"),
+        Column("peak", "float64", nullable=True, doc="correlation at the offset"),
+        Column("z", "float64", nullable=True, doc="peak against the surrogates, in standard deviations"),
+        Column("p", "float64", "1", 0, 1, True, "surrogate p-value"),
+        Column("second_ratio", "float64", nullable=True, doc="second peak over the first"),
+        Column("identifiable", "str", doc="whether the recordings themselves fix the offset", choices=(
+            "yes", "mod_beat", "no")),
+        Column("candidates_us", "list<int64>", "us", doc="offsets that fit almost as well"),
+        Column("reasons", "list<str>", doc="why it is not `yes`, from a closed list"),
+        Column("assumptions", "list<str>", doc="what was taken for granted, sentences from a closed list"),
+        Column("evidence", "json", doc="every candidate track with the scores of its independent evidence"),
+        Column("real_fraction", "json", doc="native samples per emitted frame, by modality"),
+        Column("max_gap_us", "json", doc="longest gap, by modality"),
+        Column("start_us", _int, "us", doc="first frame on the music clock"),
+        Column("end_us", _int, "us", doc="last frame on the music clock"),
+        Column("row_start", _int, lo=0, doc="first row in frames.parquet"),
+        Column("rows", _int, lo=0, doc="rows in frames.parquet"),
+        Column("context_rows", _int, lo=0, doc="rows in context.parquet"),
+        Column("features", "str", nullable=True, doc="path of the music's features in this folder"),
+        Column("group_id", "str", doc="connected component over session, track and performer"),
+        Column("split", "str", doc="split of the group", choices=("train", "val", "test", "none")),
+        Column("performer", "str", nullable=True, doc="who dances"),
+        Column("bpm", "float64", "beats/min", 0, None, True, "tempo of the music, from a line fit over its beats"),
+        Column("synthetic", "bool", doc="made by `choreo synth`, not recorded"),
+    ),
+)  # fmt: skip
+
+SESSION = Table(
+    "choreo.sessions/1",
+    "One session folder with ready frames, made by `choreo synth sessions` (or recorded by a live performance).",
+    (
+        Column("id", "str", doc="session id and content hash"),
+        Column("session_id", "str", doc="session; the `session_id` of its frames"),
+        Column("path", "str", doc="folder, relative to the manifest"),
+        Column("frames", "str", doc="its frames Parquet, relative to the manifest"),
+        Column("frames_sha256", "str", doc="content hash of the frames"),
+        Column("n_frames", _int, lo=0, doc="rows"),
+        Column("duration_us", _int, "us", 0, doc="duration"),
+        Column("bpm", "float64", "beats/min", 0, nullable=True, doc="tempo"),
+        Column("seed", _int, nullable=True, doc="seed of the session"),
+        Column("synthetic", "bool", doc="made by `choreo synth`, not recorded"),
+        Column("files", "json", doc="every file of the session: path -> sha256"),
+    ),
+)
+
+METRIC = Table(
+    "choreo.metrics/1",
+    "One measured figure with its interval, chance level, baseline, floor and goal.",
+    (
+        Column("name", "str", doc="what was measured"),
+        Column("value", "float64", nullable=True, doc="the figure"),
+        Column("unit", "str", doc="unit"),
+        Column("better", "str", doc="which way is better", choices=("higher", "lower")),
+        Column("n", _int, lo=0, nullable=True, doc="how many observations"),
+        Column("ci", "float64[2]", nullable=True, doc="95 % interval"),
+        Column("chance", "float64", nullable=True, doc="level of the null"),
+        Column("baseline", "json", nullable=True, doc="{name, value} measured in the same run"),
+        Column("ratio", "float64", nullable=True, doc="how many times better than the baseline"),
+        Column("floor", "json", nullable=True, doc="{name, value}: the least it could cost"),
+        Column("goal", "json", nullable=True, doc="{op, value}"),
+        Column("p", "float64", "1", 0, 1, True, "p-value against the null"),
+        Column("status", "str", doc="whether the figure means something", choices=(
+            "ok", "edge", "degenerate", "insufficient")),
+        Column("params", "json", doc="parameters of the measurement"),
+        Column("pass", "bool", nullable=True, doc="the goal is met; null when it cannot be judged"),
+        Column("why", "str", nullable=True, doc="why it cannot be judged"),
+    ),
+)  # fmt: skip
+
+STATUS = Table(
+    "choreo.status/1",
+    "Heartbeat of a running command, rewritten as a whole while it works.",
+    (
+        Column("command", "str", doc="command"),
+        Column("state", "str", doc="where it is", choices=("running", "done", "failed", "stopped")),
+        Column("pid", _int, lo=0, doc="process"),
+        Column("step", "str", doc="what it is doing"),
+        Column("done", _int, lo=0, doc="items done"),
+        Column("total", _int, lo=0, nullable=True, doc="items in all, null when unknown"),
+        Column("updated_us", _int, "us", 0, doc="UTC of this heartbeat"),
+        Column("message", "str", nullable=True, doc="last remark"),
     ),
 )

@@ -13,7 +13,8 @@ F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 
 KINDS = (
-    "audio", "features", "pose", "motion", "video", "wearable", "beats", "playlist", "session", "frames", "truth", "other",
+    "audio", "features", "pose", "motion", "video", "wearable",
+    "beats", "playlist", "session", "frames", "truth", "other",
 )  # fmt: skip
 
 T0_SOURCES = ("ntp", "unix_time", "iso_time", "metadata", "folder_name", "file_name", "container", "mtime", "none")
@@ -51,7 +52,8 @@ class Facts:
         channels: Audio channels, joints or value columns.
         clock: UTC of time zero.
         reason: Why the file cannot be used; None when it can. One sentence without a trailing period.
-        problems: Doubts that do not stop use, each `code: sentence`, e.g. `rate_contradiction: declared 25 fps, implied 5.4`.
+        problems: Doubts that do not stop use, each `code: sentence`,
+            e.g. `rate_contradiction: declared 25 fps, implied 5.4`.
         meta: Format-specific facts (JSON values only): title, bpm, joints, fps_source, units, track, devices...
     """
 
@@ -105,7 +107,7 @@ class Series:
     Args:
         t_us: (T,) int64, microseconds from time zero, strictly increasing.
         values: (T, C) float32, NaN = missing (sentinels already turned into NaN).
-        names: C names from the closed set `hr rr acc_x acc_y acc_z bvp eda temp qom centroid_x centroid_y`, else the source's.
+        names: C names, `hr rr acc_x acc_y acc_z bvp eda temp qom centroid_x centroid_y` where known, else the source's.
         units: C units.
     """
 
