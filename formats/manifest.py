@@ -185,9 +185,9 @@ def check_entry(entry: dict[str, Any], table: Table, source: str, row: int) -> N
             raise FormatError(f"{value!r} is not {c.dtype}"[:200], file=source, row=row, field=c.name)
         if c.choices and value not in c.choices:
             raise FormatError(f"{value!r} is none of {', '.join(c.choices)}", file=source, row=row, field=c.name)
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            if (c.lo is not None and value < c.lo) or (c.hi is not None and value > c.hi):
-                raise FormatError(f"{value} is outside its bounds", file=source, row=row, field=c.name)
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if number and ((c.lo is not None and value < c.lo) or (c.hi is not None and value > c.hi)):
+            raise FormatError(f"{value} is outside its bounds", file=source, row=row, field=c.name)
 
 
 def _fits(value: Any, dtype: str) -> bool:

@@ -181,13 +181,10 @@ def _one_line(e: BaseException) -> str:
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
-    """Key-value metadata of a Parquet file (its own entries only)."""
-    f = _open(path)
+    """Key-value metadata of a Parquet file."""
+    f = _File(path)
     with f.handle:
-        found = f.schema.metadata or {}
-        return {
-            k.decode("utf-8", "replace"): v.decode("utf-8", "replace") for k, v in found.items() if k != b"ARROW:schema"
-        }
+        return _texts(f.schema)
 
 
 def read_table(path: str | Path, table: Table, *, budget: int = BUDGET_BYTES) -> pa.Table:

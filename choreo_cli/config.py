@@ -1,0 +1,58 @@
+"""YAML or TOML into frozen structs; an unknown key fails with the nearest name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+from choreo_cli.errors import ConfigError, NoInputError
+
+T = TypeVar("T")
+
+
+def load(path: Path, kind: type[T]) -> T:
+    """Read a configuration file into `kind` (a frozen msgspec struct that forbids unknown fields).
+
+    Raises:
+        NoInputError: the file is missing.
+        ConfigError: not YAML/TOML, an unknown key (with the nearest name), or a value out of bounds.
+    """
+    import msgspec
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise NoInputError(f"no configuration at {path}") from None
+    raw = _parse(path, text)
+    _known_keys(path, raw, kind)
+    try:
+        return msgspec.convert(raw, kind)
+    except msgspec.ValidationError as e:
+        raise ConfigError(f"{path}: {e}") from None
+
+
+def _parse(path: Path, text: str) -> dict[str, Any]:
+    try:
+        if path.suffix == ".toml":
+            import tomllib
+
+            return tomllib.loads(text)
+        import yaml
+
+        raw = yaml.safe_load(text)
+    except Exception as e:
+        raise ConfigError(f"{path}: {' '.join(str(e).split())}") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: needs keys and values")
+    return raw
+
+
+def _known_keys(path: Path, raw: dict[str, Any], kind: Any) -> None:
+    from difflib import get_close_matches
+
+    names = kind.__struct_fields__
+    for key in raw:
+        if key not in names:
+            near = get_close_matches(str(key), names, 1)
+            hint = f"did you mean: {near[0]}?" if near else f"known: {', '.join(names)}"
+            raise ConfigError(f"{path}: unknown key {key!r}", hint=hint)

@@ -1,0 +1,145 @@
+"""An output folder: locked, swept, written data first and manifest last, and left alone when it is already done."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from choreo_cli.errors import CantCreateError
+from choreo_cli.runtime import surroundings
+
+
+@dataclass(slots=True)
+class OutputFolder:
+    """Collects what a command writes into `path`; `finish` writes `<kind>.json` last.
+
+    Args:
+        path: The folder.
+        kind: `pairs`, `sessions`...: the manifest is `<kind>.json`, what varies lies in `<kind>.run.json`.
+        created_by: Provenance; `outputs` is filled in here.
+    """
+
+    path: Path
+    kind: str
+    created_by: dict[str, Any]
+    started: float = field(default_factory=time.time)
+    files: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    @property
+    def manifest_path(self) -> Path:
+        return self.path / f"{self.kind}.json"
+
+    def target(self, relative: str) -> Path:
+        """Path of an output file; its folders are made."""
+        path = self.path / relative
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def add(self, role: str, relative: str, sha256: str) -> None:
+        """Record a file that was written."""
+        self.files[relative] = (role, sha256)
+
+    def write(self, role: str, relative: str, data: bytes) -> None:
+        """Write one file atomically and record it."""
+        from formats.atomic import write_bytes
+
+        self.add(role, relative, write_bytes(self.target(relative), data))
+
+    def done_before(self) -> bytes | None:
+        """The manifest's bytes when this very run was finished here and every file is still whole, else None."""
+        from formats import manifest
+        from formats.atomic import sha256_file
+        from formats.errors import FormatError
+
+        try:
+            data = self.manifest_path.read_bytes()
+            old = manifest.decode(data, source=str(self.manifest_path))
+            if old.created_by.get("run_id") != self.created_by["run_id"]:
+                return None
+            for item in old.created_by.get("outputs", []):
+                if sha256_file(self.path / item["path"]) != item["sha256"]:
+                    return None
+        except (OSError, FormatError, KeyError, TypeError):
+            return None
+        return data
+
+    def invalidate(self) -> None:
+        """Take the old manifest away before its data changes: its presence means complete."""
+        from formats.atomic import sync_folder
+
+        if self.manifest_path.exists():
+            os.unlink(self.manifest_path)
+            sync_folder(self.path)
+
+    def finish(self, entries: list[dict[str, Any]], exit_code: int, argv: list[str]) -> bytes:
+        """Remove what an earlier run left, write the run record and, last, the manifest; returns its bytes."""
+        from formats.atomic import write_bytes
+        from formats.manifest import ENTRY_TABLES, Manifest, Root, encode
+        from formats.sealed import dumps
+
+        self._drop_stale()
+        self.created_by["outputs"] = [
+            {"role": role, "path": name, "sha256": sha} for name, (role, sha) in sorted(self.files.items())
+        ]
+        schema = next(s for s in ENTRY_TABLES if s.startswith(f"choreo.{self.kind}/"))
+        # The folder itself is the only root: paths stay true when it is moved.
+        doc = encode(Manifest(schema, self.created_by, entries, [Root("out", ".", True)]))
+        run = {
+            "schema": "choreo.run-record/1",
+            "manifest_sha256": hashlib.sha256(doc).hexdigest(),
+            "files": sorted(self.files),
+            "argv": argv,
+            "started": self.started,
+            "ended": time.time(),
+            "exit": exit_code,
+            "env": surroundings(),
+        }
+        write_bytes(self.path / f"{self.kind}.run.json", dumps(run))
+        write_bytes(self.manifest_path, doc)
+        return doc
+
+    def _drop_stale(self) -> None:
+        """Files of an earlier run that this one did not write: listed in its record, so never a user's own."""
+        from formats import sealed
+        from formats.errors import FormatError
+        from formats.manifest import safe_join
+
+        try:
+            old = sealed.parse((self.path / f"{self.kind}.run.json").read_bytes())
+            stale = [safe_join(self.path, name) for name in old["files"] if name not in self.files]
+        except (OSError, FormatError, KeyError, TypeError):
+            return
+        for path in stale:
+            path.unlink(missing_ok=True)
+            parent = path.parent
+            while parent != self.path and not any(parent.iterdir()):
+                parent.rmdir()
+                parent = parent.parent
+
+
+@contextmanager
+def output_folder(path: Path, kind: str, created_by: dict[str, Any], *, wait_s: float = 0.0) -> Iterator[OutputFolder]:
+    """Make the folder, hold its lock, sweep dead temps, and yield it.
+
+    Raises:
+        CantCreateError: it cannot be made, or is a file.
+        formats.atomic.Locked: another run holds it.
+    """
+    from formats import atomic
+
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise CantCreateError(f"{path} is a file", hint="name a folder") from None
+    except NotADirectoryError:
+        raise CantCreateError(f"cannot create {path}: a parent is a file", hint="name another folder") from None
+    with atomic.lock(path, wait_s=wait_s, argv=" ".join(sys.argv[1:])[:200]):
+        atomic.sweep(path)
+        yield OutputFolder(path, kind, created_by)
