@@ -1,0 +1,67 @@
+"""Fixtures of the whole suite: the program in a subprocess, the shared recordings and the reference vectors."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).resolve().parent.parent
+Run = Callable[..., subprocess.CompletedProcess[bytes]]
+
+
+def _shared() -> Path:
+    return Path(os.environ.get("CHOREO_SHARED", TOP.parent / "shared"))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of shared recordings; the test is skipped, with the reason, when it is absent."""
+    folder = _shared() / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no shared recordings at {folder} (set CHOREO_SHARED)")
+    return _shared()
+
+
+@pytest.fixture(scope="session")
+def vectors() -> Path:
+    """The folder of reference vectors of the data lane."""
+    folder = _shared() / "vectors" / "datalane"
+    if not folder.is_dir():
+        pytest.skip(f"no reference vectors at {folder} (set CHOREO_SHARED)")
+    return folder
+
+
+@pytest.fixture
+def choreo(tmp_path: Path) -> Run:
+    """Run the real program: choreo("pair", "-o", d, input=b"...") with an empty cache of its own."""
+
+    def run(
+        *args: object,
+        input: bytes | None = b"",
+        env: dict[str, str] | None = None,
+        cwd: Path | None = None,
+        timeout: float = 120,
+    ) -> subprocess.CompletedProcess[bytes]:
+        base = {
+            "PATH": os.environ.get("PATH", ""),
+            "HOME": str(tmp_path / "home"),
+            "XDG_CACHE_HOME": str(tmp_path / "cache"),
+            "PYTHONPATH": str(TOP),
+            "LC_ALL": "C.UTF-8",
+        }
+        return subprocess.run(
+            [sys.executable, "-m", "choreo_cli", *map(str, args)],
+            input=input,
+            capture_output=True,
+            env={**base, **(env or {})},
+            cwd=cwd or tmp_path,
+            timeout=timeout,
+            check=False,
+        )
+
+    return run
