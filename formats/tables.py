@@ -13,6 +13,7 @@ import numpy as np
 from formats.atomic import writer
 from formats.columns import Column, Table
 from formats.errors import FormatError
+from formats.wholeness import SEAL_BYTES, seal_bytes
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -83,21 +84,42 @@ def _array(column: Column, values: Any, kind: pa.DataType) -> pa.Array:
     return pa.array(values, type=kind)
 
 
-class _Hashing:
-    """A file object that hashes what passes through it."""
+class _Sealing:
+    """A file object that hashes what passes through it and puts the seal between the pages and the footer."""
 
     def __init__(self, f: Any) -> None:
         self._f, self.sha, self.closed = f, hashlib.sha256(), False
+        self._at = 0
+        self._footer: bytearray | None = None
 
     def write(self, data: Any) -> int:
-        self.sha.update(data)
-        return int(self._f.write(data))
+        n = memoryview(data).nbytes
+        self._at += n
+        if self._footer is None:
+            self.sha.update(data)
+            self._f.write(data)
+        else:
+            self._footer += data
+        return n
+
+    def pages_done(self) -> None:
+        """What comes now is the footer."""
+        self._footer = bytearray()
+        self._at += SEAL_BYTES
+
+    def finish(self) -> None:
+        footer = bytes(self._footer or b"")
+        whole = self.sha.copy()
+        whole.update(footer)
+        tail = seal_bytes(whole) + footer
+        self.sha.update(tail)
+        self._f.write(tail)
 
     def flush(self) -> None:
         self._f.flush()
 
     def tell(self) -> int:
-        return int(self._f.tell())
+        return self._at
 
     def close(self) -> None:
         self.closed = True
@@ -117,7 +139,8 @@ def write_table(
 ) -> str:
     """Write a Parquet file whole or not at all and return its sha256 (hex).
 
-    zstd level 1, no dictionary (7 times slower and larger on floats), CRC on every page.
+    zstd level 1, no dictionary (7 times slower and larger on floats), CRC on every page, and a sha256 of the whole
+    file before the footer (`formats.wholeness`): CRCs leave page headers and the footer uncovered.
 
     Args:
         path: Target file.
@@ -132,11 +155,17 @@ def write_table(
     keep = {"choreo.schema": table.schema, **(metadata or {})}
     data = data.cast(arrow_schema(table)).replace_schema_metadata(keep)
     with writer(path) as f:
-        sink = _Hashing(f)
-        pq.write_table(
-            data, pa.PythonFile(sink, mode="w"), compression="zstd", compression_level=1, use_dictionary=False,
-            write_page_checksum=True, row_group_size=ROW_GROUP, store_schema=True, version="2.6",
+        sink = _Sealing(f)
+        out = pq.ParquetWriter(
+            pa.PythonFile(sink, mode="w"), data.schema, compression="zstd", compression_level=1, use_dictionary=False,
+            write_page_checksum=True, store_schema=True, version="2.6",
         )  # fmt: skip
+        try:
+            out.write_table(data, row_group_size=ROW_GROUP)
+        finally:
+            sink.pages_done()  # a writer that failed closes into memory
+            out.close()
+        sink.finish()
     return sink.sha.hexdigest()
 
 
