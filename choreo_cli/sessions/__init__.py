@@ -1,0 +1,1 @@
+"""Sessions: which music a recording belongs to, and when: clocks, pairing, synthesis."""
