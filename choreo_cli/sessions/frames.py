@@ -1,0 +1,200 @@
+"""One pair's rows on the music clock: the frames of a model, and slow poses as context."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from choreo_cli.motion.features import MotionInputs, Scale, extract_pose, extract_qom
+from choreo_cli.motion.heart import heart_inputs
+from choreo_cli.motion.resample import MIN_POSE_FPS, STEP_US, Grid, longest_gap_us, native_period_us
+from choreo_cli.sessions.music import Music
+from formats.columns import CONTEXT, FRAMES, MOT
+from formats.foreign.model import PoseStream, Series
+
+I64 = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class TimeModel:
+    """t_music = (1 + drift) * t_device + offset."""
+
+    offset_us: int
+    drift_ppm: float = 0.0
+
+    def to_music(self, t_us: I64) -> I64:
+        """Device times as music times, rounded to the microsecond."""
+        t = np.asarray(t_us, np.int64)
+        if self.drift_ppm == 0.0:
+            return t + self.offset_us
+        return t + np.rint(t * (self.drift_ppm * 1e-6)).astype(np.int64) + self.offset_us
+
+    def after(self, shift_us: int) -> TimeModel:
+        """The model of a recording on the same clock whose time zero lies `shift_us` later."""
+        return TimeModel(self.offset_us + round(shift_us * (1 + self.drift_ppm * 1e-6)), self.drift_ppm)
+
+
+@dataclass(slots=True)
+class Block:
+    """The rows of one pair.
+
+    Args:
+        columns: Columns of `FRAMES` but `session_id`.
+        context: Columns of `CONTEXT` but `session_id`; empty arrays for a fast body.
+        joints: Joint order of `context["xyz"]`.
+        real_fraction: Native samples per frame, by modality.
+        max_gap_us: Longest gap, by modality.
+        scale: What the motion inputs were divided by, None without them.
+        saturated: Frames cut at a bound, by input.
+        assumptions: What was taken for granted.
+    """
+
+    columns: dict[str, Any]
+    context: dict[str, Any]
+    joints: tuple[str, ...]
+    real_fraction: dict[str, float]
+    max_gap_us: dict[str, int]
+    scale: dict[str, Any] | None
+    saturated: dict[str, int] = field(default_factory=dict)
+    assumptions: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        return len(self.columns["t_us"])
+
+
+def build(
+    body: PoseStream | Series,
+    clock: TimeModel,
+    music: Music,
+    heart: tuple[Series, TimeModel] | None,
+    span_us: tuple[int, int],
+    *,
+    rate_hz: int = 50,
+    synthetic: bool = False,
+    scale: Scale | None = None,
+) -> Block:
+    """Put body, heart and music onto one clock.
+
+    Args:
+        body: Poses, or a quantity of motion.
+        clock: From the body's clock to the music's.
+        music: Beats and audio inputs.
+        heart: Heart rate with its own time model.
+        span_us: First and last instant wanted, on the music clock.
+        rate_hz: Frames per second. Inputs are computed at 50 Hz; another rate holds the last value.
+        synthetic: Flag of every row.
+        scale: Use this motion scale instead of the session's own.
+    """
+    grid = Grid.covering(*span_us)
+    t = grid.t_us
+    t_body = clock.to_music(body.t_us)
+    slow = is_slow(body)
+    motion = None if slow else _motion(body, t_body, grid, scale)
+    columns: dict[str, Any] = {"t_us": t}
+    for i, name in enumerate(MOT):
+        columns[name] = motion.values[:, i] if motion is not None else np.full(len(t), np.nan, np.float32)
+    columns["m_mot"] = motion.m_mot if motion is not None else np.zeros(len(t), bool)
+    real, gaps = _coverage(t_body, grid)
+    fractions, longest = {"mot": real}, {"mot": gaps}
+    _heart(columns, heart, grid, fractions, longest)
+    energy, brightness, m_aud = music.inputs(t)
+    columns |= {"audio_energy": energy, "audio_brightness": brightness, "m_aud": m_aud}
+    fractions["aud"], longest["aud"] = round(float(m_aud.mean()) if len(t) else 0.0, 6), 0
+    columns["beat_phase"], columns["beat_idx"] = music.phase(t)
+    columns["m_ctx"] = np.isfinite(columns["beat_phase"])
+    columns["synthetic"] = np.full(len(t), synthetic)
+    columns = _at_rate({n: columns[n] for n in FRAMES.names if n != "session_id"}, rate_hz, music)
+    context, joints = _context(body, t_body, span_us, music, synthetic) if slow else (_no_context(), ())
+    notes = () if motion is None else motion.assumptions
+    if rate_hz != 50:
+        notes += (f"inputs computed at 50 Hz and held at {rate_hz} Hz",)
+    return Block(
+        columns, context, joints, fractions, longest, None if motion is None else motion.scale.to_dict(),
+        {} if motion is None else motion.saturated, notes,
+    )  # fmt: skip
+
+
+def is_slow(body: PoseStream | Series) -> bool:
+    """Below 8 frames a second a body is context, not motion."""
+    period = native_period_us(body.t_us)
+    return not (np.isfinite(period) and period > 0 and 1e6 / period >= MIN_POSE_FPS)
+
+
+def _motion(body: PoseStream | Series, t_body: I64, grid: Grid, scale: Scale | None) -> MotionInputs:
+    if isinstance(body, PoseStream):
+        return extract_pose(t_body, body.xyz, body.joints, grid, up=body.up, units=body.units, scale=scale)
+    return extract_qom(t_body, body.values[:, body.names.index("qom")], grid, scale=scale)
+
+
+def _coverage(t: I64, grid: Grid) -> tuple[float, int]:
+    end = grid.start_us + grid.n * grid.step_us
+    inside = int(((t >= grid.start_us) & (t < end)).sum())
+    return round(inside / grid.n, 6) if grid.n else 0.0, longest_gap_us(t, grid.start_us, end - grid.step_us)
+
+
+def _heart(
+    columns: dict[str, Any],
+    heart: tuple[Series, TimeModel] | None,
+    grid: Grid,
+    fractions: dict[str, float],
+    longest: dict[str, int],
+) -> None:
+    if heart is None:
+        nothing = np.full(grid.n, np.nan, np.float32)
+        columns |= {"hr": nothing, "hr_slope": nothing.copy(), "m_hr": np.zeros(grid.n, bool)}
+        fractions["hr"], longest["hr"] = 0.0, grid.n * grid.step_us
+        return
+    series, clock = heart
+    t = clock.to_music(series.t_us)
+    values = series.values[:, series.names.index("hr")]
+    found = heart_inputs(grid.t_us, t, values)
+    columns |= {"hr": found.hr, "hr_slope": found.hr_slope, "m_hr": found.m_hr}
+    fractions["hr"], longest["hr"] = _coverage(t[np.isfinite(values)], grid)
+
+
+def _at_rate(columns: dict[str, Any], rate_hz: int, music: Music) -> dict[str, Any]:
+    if rate_hz == 50 or not len(columns["t_us"]):
+        return columns
+    step = 1_000_000 // rate_hz
+    t = Grid.covering(int(columns["t_us"][0]), int(columns["t_us"][-1]), step).t_us
+    held = np.maximum(np.searchsorted(columns["t_us"], t, side="right") - 1, 0)
+    out = {name: values[held] for name, values in columns.items()}
+    out["t_us"] = t
+    out["beat_phase"], out["beat_idx"] = music.phase(t)
+    out["m_ctx"] = np.isfinite(out["beat_phase"])
+    return out
+
+
+def _no_context() -> dict[str, Any]:
+    return {n: [] for n in CONTEXT.names if n != "session_id"}
+
+
+def _context(
+    body: PoseStream | Series, t_body: I64, span_us: tuple[int, int], music: Music, synthetic: bool
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The snapshots at their native times, with the beat they fell on and their age."""
+    if not isinstance(body, PoseStream):
+        return _no_context(), ()
+    inside = np.flatnonzero((t_body >= span_us[0]) & (t_body <= span_us[1]))
+    t, raw = t_body[inside], body.t_us[inside]
+    phase, idx = music.phase(t)
+    age = [None, *np.diff(raw).tolist()] if len(raw) else []
+    xyz = body.xyz[inside]
+    seen = np.isfinite(xyz).all(axis=2).sum(axis=1).astype(np.int32)
+    return {
+        "t_us": t,
+        "t_device_us": raw,
+        "age_us": age,
+        "beat_phase": phase,
+        "beat_idx": idx,
+        "n_joints": seen,
+        "xyz": xyz.reshape(len(t), -1),
+        "synthetic": np.full(len(t), synthetic),
+    }, body.joints
+
+
+assert STEP_US == 20_000  # the grid of reflex.md; `--rate` holds values of this clock
