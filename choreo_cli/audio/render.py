@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -201,7 +202,7 @@ def _pad(n: int, beats: F64, gain: F64, rng: np.random.Generator, style: Style, 
     out = np.zeros(n, np.float32)
     bounds = np.append(beats[::16], beats[-1] + (beats[-1] - beats[-2]))
     edges = np.clip(np.rint(bounds * rate).astype(np.int64), 0, n)
-    for a, b in zip(edges[:-1], edges[1:], strict=True):
+    for a, b in pairwise(edges.tolist()):
         if b - a < 2:
             continue
         part = t[a:b] - t[a]

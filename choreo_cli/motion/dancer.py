@@ -1,4 +1,4 @@
-"""Procedural dancer: 22 canonical joints driven by beats and section activity, landing on the beat with micro-timing."""
+"""Procedural dancer: 22 canonical joints driven by beats and activity, landing on the beat with micro-timing."""
 
 from __future__ import annotations
 
