@@ -1,0 +1,114 @@
+"""What the clocks alone say about an offset: a centre, how far it is to be trusted, and on which assumptions."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from choreo_cli.sessions.match import Candidate, session_start
+from choreo_cli.sessions.recordings import Session
+
+Entry = dict[str, Any]
+HOUR_US = 3_600_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """The offset before anyone listened: t_music = t_device + centre, +-2 sigma.
+
+    Args:
+        centre_us: Most likely offset.
+        sigma_us: One standard deviation; None when no clock bounds it.
+        assumptions: Sentences for the record.
+        suggestion: A `--tz` that would make two clocks agree, empty without one.
+    """
+
+    centre_us: int
+    sigma_us: int | None
+    assumptions: tuple[str, ...] = ()
+    suggestion: str = ""
+
+
+def of_container(body: Entry, sound: Entry) -> Prior:
+    """Body and sound cut from one recording share its clock."""
+    return Prior(0, 0, (f"{name(sound)} and {name(body)} were cut from one recording and share its clock",))
+
+
+def of_clocks(body: Entry, session: Session, match: Candidate, begin_us: int, tz_us: int | None) -> Prior:
+    """Prior from UTC clocks and the session's metadata.
+
+    Args:
+        body: The pose or motion recording.
+        session: Its session.
+        match: The track, with its place in a playlist.
+        begin_us: When the track began, on the session's clock (0 = session start).
+        tz_us: Offset of local times from UTC that the user gave, None without.
+    """
+    notes: list[str] = []
+    own, own_sigma, own_naive = _clock(body, tz_us, notes)
+    start, start_sigma, start_naive, source = _music_start(session, match, begin_us, tz_us, notes)
+    if own is None or start is None:
+        notes.append(f"{name(body)} is taken to start with the session: no clock says otherwise")
+        return Prior(-begin_us, None, tuple(notes))
+    centre = own - start
+    if own_naive != start_naive and tz_us is None:
+        hint = _whole_hours(centre, session)
+        notes.append("one clock is local time without an offset, the other is UTC: they cannot be compared")
+        return Prior(-begin_us, None, tuple(notes), hint)
+    if own_naive:
+        notes.append(f"the local times of {name(body)} and of the music are taken to share a zone")
+    sigma = own_sigma if source == body["t0_source"] == "none" else round(math.hypot(own_sigma, start_sigma))
+    if source == "session" and not _own_clock(body):
+        sigma = max(own_sigma, start_sigma)  # one clock, read once: its error does not count twice
+    return Prior(centre, sigma, tuple(notes), "" if abs(centre) < HOUR_US // 2 else _whole_hours(centre, session))
+
+
+def _own_clock(body: Entry) -> bool:
+    return body["t0_source"] in ("ntp", "unix_time", "iso_time", "container")
+
+
+def _clock(entry: Entry, tz_us: int | None, notes: list[str]) -> tuple[int | None, int, bool]:
+    t0 = entry["t0_utc_us"]
+    if t0 is None:
+        return None, 0, False
+    naive = bool(entry["t0_naive"])
+    if naive and tz_us is not None:
+        t0, naive = t0 - tz_us, False
+        notes.append(f"local times of {name(entry)} are UTC{tz_us / HOUR_US:+g} h (--tz)")
+    sigma = int(entry["t0_sigma_us"] or 0)
+    notes.append(f"clock of {name(entry)} is {entry['t0_source'].replace('_', ' ')}, +-{2 * sigma / 1e6:g} s")
+    return int(t0), sigma, naive
+
+
+def _music_start(
+    session: Session, match: Candidate, begin_us: int, tz_us: int | None, notes: list[str]
+) -> tuple[int | None, int, bool, str]:
+    """UTC at which the track's first sample sounded."""
+    place = match.place
+    if place is not None and place.played_utc_us is not None:
+        notes.append(f"{match.track.path} was played at the time its playlist states, +-1 s")
+        return place.played_utc_us, 500_000, False, "playlist"
+    entry = session.entry
+    if entry is not None and entry["t0_utc_us"] is not None:
+        t0, sigma, naive = _clock(entry, tz_us, notes)
+        where = "at the session's start" if begin_us == 0 else f"{begin_us / 1e6:g} s from the session's start"
+        notes.append(f"{match.track.path} began {where}")
+        return (None if t0 is None else t0 + begin_us), sigma, naive, "session"
+    start = session_start(session)
+    if start is not None:
+        notes.append(f"{match.track.path} began with the earliest recording of the session")
+        return start + begin_us, 2_000_000, any(b["t0_naive"] for b in session.bodies), "recordings"
+    return None, 0, False, "none"
+
+
+def _whole_hours(centre: int, session: Session) -> str:
+    """The whole hour that brings two clocks together within 10 minutes, as a `--tz` to try."""
+    hours = round(centre / HOUR_US)
+    if hours == 0 or abs(hours) > 14 or abs(centre - hours * HOUR_US) > HOUR_US // 6:
+        return ""
+    return f"the clocks of {session.id} differ by {hours:+d} h: try --tz {hours:+d}"
+
+
+def name(entry: Entry) -> str:
+    return str(entry["path"]).rsplit("/", 1)[-1]
