@@ -18,7 +18,7 @@ from formats.foreign.wearable import heart_rate, series_facts
 from formats.foreign.xml_guard import stream_xml
 
 HEART_RATE = "HKQuantityTypeIdentifierHeartRate"
-MAX_RECORDS = 20_000_000
+MAX_RECORDS = 10_000_000
 _PER_MINUTE = {"count/min": 1.0, "bpm": 1.0, "count/s": 60.0}
 
 

@@ -6,6 +6,7 @@ import io
 import re
 from array import array
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 
@@ -59,15 +60,20 @@ def content_lines(data: bytes) -> Iterator[tuple[int, str]]:
                 raise FormatError(f"not UTF-8 text at byte {e.start} of the line", row=row) from None
 
 
-def head_lines(head: bytes, limit: int = 64) -> list[str]:
-    """The first content lines of a file's head; a last line that the head may have cut is left out."""
+@lru_cache(maxsize=2)
+def _lines_of(head: bytes) -> tuple[str, ...]:
     if b"\x00" in head:
-        return []
+        return ()
     parts = head.decode("utf-8-sig", errors="replace").replace("\r\n", "\n").replace("\r", "\n").split("\n")
     if len(head) >= 4096:
         parts.pop()
     kept = (p.strip() for p in parts)
-    return [p for p in kept if p and not p.startswith("#")][:limit]
+    return tuple(p for p in kept if p and not p.startswith("#"))
+
+
+def head_lines(head: bytes, limit: int = 64) -> list[str]:
+    """The first content lines of a file's head; a last line that the head may have cut is left out."""
+    return list(_lines_of(head)[:limit])
 
 
 def delimiter_of(line: str) -> str:

@@ -17,7 +17,6 @@ from formats.foreign.delimited import (
     content_lines,
     delimiter_of,
     head_lines,
-    is_number,
     number,
     plain_name,
     text_bytes,
@@ -32,10 +31,10 @@ from formats.foreign.wearable import HR_NAMES, RR_NAMES, heart_rate, interval_ms
 
 # Best first: a table may hold both a Unix time and an elapsed time.
 TIME_NAMES = (
-    "t_unix_us", "t_unix_ms", "t_unix_s", "unix_time", "unix_timestamp", "unix", "epoch", "epoch_ms", "t_us", "timestamp_us",
-    "timestamp_ns", "timestamp_ms", "timestamp_s", "timestamp", "phone_timestamp", "sensor_timestamp", "datetime", "date_time",
-    "iso_time", "utc", "time_utc", "ts", "time", "t", "t_ms", "time_ms", "time_s", "t_s", "seconds", "elapsed_s",
-    "elapsed_ms", "elapsed", "elapsed_time", "date",
+    "t_unix_us", "t_unix_ms", "t_unix_s", "unix_time", "unix_timestamp", "unix", "epoch", "epoch_ms", "t_us",
+    "timestamp_us", "timestamp_ns", "timestamp_ms", "timestamp_s", "timestamp", "phone_timestamp", "sensor_timestamp",
+    "datetime", "date_time", "iso_time", "utc", "time_utc", "ts", "time", "t", "t_ms", "time_ms", "time_s", "t_s",
+    "seconds", "elapsed_s", "elapsed_ms", "elapsed", "elapsed_time", "date",
 )  # fmt: skip
 OTHER_NAMES = {
     "acc_x": "acc_x", "acc_y": "acc_y", "acc_z": "acc_z", "ax": "acc_x", "ay": "acc_y", "az": "acc_z",

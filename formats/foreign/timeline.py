@@ -46,12 +46,14 @@ def scale_to_us(values: F64, power: int) -> I64:
     Whole and fraction are scaled apart: the product of a large float would round away microseconds.
     """
     if power > 6:
-        whole, factor = np.floor(values / 10.0 ** (power - 6)), 1
-        rest = (values - whole * 10.0 ** (power - 6)) / 10.0 ** (power - 6)
-        return whole.astype(np.int64) + np.rint(rest).astype(np.int64)
+        # Whole nanoseconds of this century fit an int64 exactly.
+        unit = 10 ** (power - 6)
+        exact: I64 = np.rint(values).astype(np.int64)
+        return np.asarray((exact + unit // 2) // unit, np.int64)
     factor = 10 ** (6 - power)
     whole = np.floor(values)
-    return whole.astype(np.int64) * factor + np.rint((values - whole) * factor).astype(np.int64)
+    us: I64 = whole.astype(np.int64) * factor + np.rint((values - whole) * factor).astype(np.int64)
+    return us
 
 
 def _relative_power(values: F64, name: str) -> tuple[int, tuple[str, ...]]:

@@ -11,6 +11,8 @@ from formats.errors import FormatError
 MAX_DEPTH = 64
 MAX_TOKEN = 2**20
 MAX_DEFAULT = 256
+# expat keeps every name it has met; a format has a few dozen.
+MAX_NAMES = 4096
 _CHUNK = 1 << 16
 
 Start = Callable[[str, dict[str, str]], None]
@@ -51,12 +53,17 @@ def stream_xml(
     parser.SetParamEntityParsing(expat.XML_PARAM_ENTITY_PARSING_NEVER)
     parser.specified_attributes = True
     depth = 0
+    names: set[str] = set()
 
     def on_start(name: str, attributes: dict[str, str]) -> None:
         nonlocal depth
         depth += 1
         if depth > MAX_DEPTH:
             raise FormatError(f"XML nested deeper than {MAX_DEPTH}", row=parser.CurrentLineNumber)
+        names.add(name)
+        names.update(attributes)
+        if len(names) > MAX_NAMES:
+            raise FormatError(f"more than {MAX_NAMES} different XML names", row=parser.CurrentLineNumber)
         if start is not None:
             start(name, attributes)
 
@@ -85,6 +92,8 @@ def stream_xml(
             parser.Parse(chunk, False)
             if fed - max(0, parser.CurrentByteIndex) > MAX_TOKEN:
                 raise FormatError("one XML token is longer than a MiB", row=parser.CurrentLineNumber)
+            if not names and fed > MAX_TOKEN:
+                raise FormatError("no XML element in the first MiB")
         parser.Parse(b"", True)
     except expat.ExpatError as e:
         raise FormatError(f"not well-formed XML: {expat.ErrorString(e.code)}", row=e.lineno) from None
