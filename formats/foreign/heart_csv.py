@@ -22,7 +22,7 @@ from formats.foreign.delimited import (
     text_bytes,
 )
 from formats.foreign.guard import contained
-from formats.foreign.jsonpeek import peek, plain_key
+from formats.foreign.jsonpeek import mentions, peek, plain_key
 from formats.foreign.model import F64, Facts, Series
 from formats.foreign.registry import Reader
 from formats.foreign.source import Source
@@ -49,6 +49,7 @@ _JSON_HR = frozenset(plain_key(n) for n in HR_NAMES)
 _JSON_RR = frozenset(plain_key(n) for n in RR_NAMES)
 _JSON_TIME = {plain_key(n): n for n in TIME_NAMES}
 _NOT_HEART_JSON = frozenset(("joints", "keypoints", "landmarks", "pose", "poses", "people", "frames", "tracks"))
+_HINTS = (b"hr", b"heart", b"bpm", b"pulse", b"rr", b"ibi", b"beats_per")
 _LIST_SEPARATORS = re.compile(r"[\s;|/]+")
 
 
@@ -66,7 +67,7 @@ def _columns(names: list[str]) -> tuple[int, dict[str, int]] | None:
 
 
 def _sniff_csv(head: bytes, name: str, size: int) -> bool:
-    if head[:1] in b"{[<" or not head:
+    if not any(hint in head[:2048].lower() for hint in _HINTS):
         return False
     lines = head_lines(head, 2)
     if not lines or len(lines[0]) > 1024:
@@ -146,7 +147,7 @@ def read_csv(source: Source) -> Series:
 
 
 def _sniff_json(head: bytes, name: str, size: int) -> bool:
-    if b'"' not in head[:80]:
+    if not mentions(head, _HINTS):
         return False
     found = peek(head)
     if found is None or _NOT_HEART_JSON & (found.keys | found.nested):

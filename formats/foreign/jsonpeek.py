@@ -73,3 +73,11 @@ def _peek(head: bytes) -> Peek | None:
 def peek(head: bytes) -> Peek | None:
     """The keys in the head of a JSON document or of JSON Lines; None when it starts like neither."""
     return _peek(bytes(head[:4096]))
+
+
+def mentions(head: bytes, hints: tuple[bytes, ...]) -> bool:
+    """Whether a head starts like JSON and holds one of some lower-case words: the cheap question before `peek`."""
+    if head[:64].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] not in (b"{", b"["):
+        return False
+    lowered = head.lower()
+    return any(hint in lowered for hint in hints)

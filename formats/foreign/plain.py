@@ -208,7 +208,7 @@ def _text_note(head: bytes, name: str) -> str:
         return f"text, {_NOT_RECORDING}"
     if _suffix(name) in _SUFFIX:
         return f"{_SUFFIX[_suffix(name)]}, {_NOT_RECORDING}"
-    if _suffix(name) in ("csv", "tsv") or first.split(b"\n", 1)[0].count(b",") >= 2:
+    if _suffix(name) in ("csv", "tsv"):
         return "table with columns of no known recording"
     return f"text, {_NOT_RECORDING}"
 

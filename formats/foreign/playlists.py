@@ -11,7 +11,7 @@ from formats import jsonstrict
 from formats.errors import FormatError
 from formats.foreign.delimited import is_number
 from formats.foreign.guard import contained
-from formats.foreign.jsonpeek import peek, plain_key
+from formats.foreign.jsonpeek import mentions, peek, plain_key
 from formats.foreign.model import Facts, PlaylistItem
 from formats.foreign.registry import Reader
 from formats.foreign.source import Source
@@ -50,19 +50,11 @@ _PLAYED = ("playedat", "played", "playedutc", "playedtime", "startedat", "playda
 # A document with one of these is a recording or a session, whatever lists it carries.
 _NOT_PLAYLIST = frozenset(
     (
-        "joints",
-        "keypoints",
-        "landmarks",
-        "poses",
-        "people",
-        "frames",
-        "devices",
-        "performer",
-        "dancer",
-        "sessionid",
+        "joints", "keypoints", "landmarks", "poses", "people", "frames", "devices", "performer", "dancer", "sessionid",
         "schema",
     )
-)
+)  # fmt: skip
+_HINTS = (b"track", b"title", b"song", b"item", b"entries", b"file", b"path", b"playlist", b"queue")
 _HMS = re.compile(r"(?:([0-9]{1,3}):)?([0-9]{1,3}):([0-9]{2})(?:[.,]([0-9]{1,6}))?")
 _NUMBERED = re.compile(r"([0-9]{1,4})(?:\s*[-_.)\]]\s*|\s+|$)(.*)", re.DOTALL)
 
@@ -205,7 +197,7 @@ def read_json(source: Source) -> list[PlaylistItem]:
 
 
 def _sniff_json(head: bytes, name: str, size: int) -> bool:
-    if b'"' not in head[:256]:
+    if not mentions(head, _HINTS):
         return False
     found = peek(head)
     if found is None or found.lines or _NOT_PLAYLIST & (found.keys | found.nested):

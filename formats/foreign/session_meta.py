@@ -8,7 +8,7 @@ from typing import Any
 from formats import jsonstrict
 from formats.errors import FormatError
 from formats.foreign.guard import contained
-from formats.foreign.jsonpeek import peek, plain_key
+from formats.foreign.jsonpeek import mentions, peek, plain_key
 from formats.foreign.model import Clock, Facts, SessionMeta
 from formats.foreign.playlists import clean, span_us
 from formats.foreign.registry import Reader
@@ -62,6 +62,18 @@ _NESTED = ("session", "meta", "metadata", "capture", "recording", "info")
 _CONCEPTS = (_SESSION[:3], _PLAYLIST, (*_TITLE, *_INDEX, "track"), _OFFSET, _PERFORMER, _DEVICES, _START[:14])
 _RECORDING = frozenset(
     ("joints", "keypoints", "landmarks", "poses", "people", "frames", "snapshots", "samples", "skeleton", "schema")
+)
+_HINTS = (
+    b"session",
+    b"device",
+    b"camera",
+    b"perform",
+    b"dancer",
+    b"track",
+    b"playlist",
+    b"start",
+    b"record",
+    b"subject",
 )
 # With a list of tracks a document is a session only when it also says who or what recorded.
 _RECORDER = frozenset(("devices", "performer", "dancer", "sessionid", "cameras"))
@@ -220,7 +232,7 @@ def _facts(source: Source) -> Facts:
 
 
 def _sniff(head: bytes, name: str, size: int) -> bool:
-    if size > CAP or b'"' not in head[:256]:
+    if size > CAP or not mentions(head, _HINTS):
         return False
     found = peek(head)
     if found is None or found.root != "{" or found.lines or _RECORDING & found.keys:
