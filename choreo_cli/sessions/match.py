@@ -107,7 +107,7 @@ def _judge(session: Session, track: Track, library: Library) -> Candidate:
     title = meta.get("title") or session.meta.get("track_title")
     if title:
         c.evidence.update(_title_evidence(str(title), track))
-    c.place = _place_of(session, track)
+    c.place = place_of(session, track)
     index = meta.get("index")
     if index is not None and c.place is not None and c.place.index == int(index):
         c.evidence["playlist_index"] = 1.0
@@ -131,7 +131,7 @@ def _title_evidence(title: str, track: Track) -> dict[str, float]:
     return {}
 
 
-def _place_of(session: Session, track: Track) -> Place | None:
+def place_of(session: Session, track: Track) -> Place | None:
     """The track's place in the playlist that the session names; any playlist when the session names none."""
     named = session.meta.get("playlist")
     places = track.playlists
