@@ -13,7 +13,7 @@ import numpy as np
 from formats.atomic import writer
 from formats.columns import Column, Table
 from formats.errors import FormatError
-from formats.wholeness import SEAL_BYTES, seal_bytes
+from formats.wholeness import SEAL_BYTES, seal_bytes, verify_open
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -181,7 +181,9 @@ def schema_name(path: str | Path) -> str | None:
 class _File:
     """An opened, guarded Parquet file."""
 
-    def __init__(self, path: str | Path, strings_as_dictionary: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, path: str | Path, strings_as_dictionary: Sequence[str] | None = None, *, whole: bool = False
+    ) -> None:
         import pyarrow.parquet as pq
 
         from formats.foreign.source import open_regular
@@ -189,10 +191,15 @@ class _File:
         self.path = path
         self.handle = open_regular(path)
         try:
+            if whole:
+                verify_open(self.handle, path)
             self.pq = pq.ParquetFile(
                 self.handle, page_checksum_verification=True, read_dictionary=list(strings_as_dictionary or [])
             )
             self.schema = self.pq.schema_arrow
+        except FormatError:
+            self.handle.close()
+            raise
         except Exception as e:
             self.handle.close()
             raise FormatError(f"not readable as Parquet: {_one_line(e)}", file=path) from None
@@ -230,7 +237,7 @@ def read_table(path: str | Path, table: Table, *, budget: int = BUDGET_BYTES) ->
     import pyarrow as pa
 
     strings = [c.name for c in table.columns if c.dtype == "str"]
-    f = _File(path, strings)
+    f = _File(path, strings, whole=True)  # a flipped row count in the footer passes every CRC
     with f.handle:
         _guard(f, table, budget)
         try:

@@ -67,18 +67,24 @@ def verify(path: str | Path) -> bool:
         FormatError: the content does not match.
     """
     with open_regular(path) as f:
-        head = f.read(8)
-        size = f.seek(0, 2)
-        if head == PNG_START:
-            _png_chunks(f, size, path)
-            return True
-        found = _parquet_seal(f, size) or _zip_seal(f, size) or _tensor_seal(f, size)
-        if found is None:
-            return False
+        return verify_open(f, path)
+
+
+def verify_open(f: BinaryIO, path: str | Path) -> bool:
+    """As `verify`, for an open file; its position is at the start afterwards."""
+    head = _read_at(f, 0, 8)
+    size = f.seek(0, 2)
+    if head == PNG_START:
+        _png_chunks(f, size, path)
+        f.seek(0)
+        return True
+    found = _parquet_seal(f, size) or _zip_seal(f, size) or _tensor_seal(f, size)
+    if found is not None:
         start, end, want, filler = found
         if _digest_without(f, start, end, filler) != want:
             raise FormatError("the content does not match the sha256 inside it: the file is damaged", file=path)
-    return True
+    f.seek(0)
+    return found is not None
 
 
 def _digest_without(f: BinaryIO, start: int, end: int, filler: bytes) -> bytes:

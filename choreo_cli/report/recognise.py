@@ -1,0 +1,113 @@
+"""What a file is: one of ours, by either of its ends, or a stranger's, by its reader."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from formats.columns import Table
+from formats.errors import FormatError
+from formats.foreign.registry import Reader
+from formats.foreign.source import Source, open_regular
+from formats.wholeness import MARK, PNG_START
+
+OURS_MEMBER = b"__choreo__.json"
+_TAIL = 4096
+_JSON_LIKE = (b"{", b"[")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a file was recognised as.
+
+    Args:
+        family: `parquet npz tensors npy manifest sealed png control_map sums foreign` or `unknown`.
+        reader: The reader of a foreign file.
+    """
+
+    family: str
+    reader: Reader | None = None
+
+
+@cache
+def tables() -> dict[str, Table]:
+    """Every table that lies in a Parquet file of ours, by schema name."""
+    from formats import columns
+
+    found = {t.schema: t for t in vars(columns).values() if isinstance(t, Table)}
+    return dict(sorted(found.items()))
+
+
+@cache
+def readers() -> tuple[Reader, ...]:
+    """Every foreign reader, in the order they are asked."""
+    import importlib
+    import pkgutil
+
+    from formats import foreign
+
+    found: list[Reader] = []
+    for module in sorted(m.name for m in pkgutil.iter_modules(foreign.__path__)):
+        found += getattr(importlib.import_module(f"formats.foreign.{module}"), "READERS", ())
+    return tuple(sorted(found, key=lambda r: (r.order, r.format)))
+
+
+def recognise(source: Source) -> Kind:
+    """Look at both ends of a file: one flipped bit cannot hide what it is."""
+    head, tail, name = source.head, _tail(source), source.name.lower()
+    if name == "sha256sums":
+        return Kind("sums")
+    family = _by_ends(head, tail) or _by_name(name)
+    if family:
+        return Kind(family)
+    for reader in readers():
+        if reader.sniff(head, source.name, source.size):
+            return Kind("foreign", reader)
+    return Kind("unknown")
+
+
+def _by_ends(head: bytes, tail: bytes) -> str | None:
+    if head[:4] == b"PAR1" or tail[-4:] == b"PAR1":
+        return "parquet"
+    if MARK in tail[-200:] or (head[:2] == b"PK" and OURS_MEMBER in tail):
+        return "npz"
+    if head.startswith(b'{"schema":"choreo.') or b'\n],"head_sha256":"' in tail:
+        return "manifest"
+    if b',\n "sha256": "' in tail[-120:] or head.startswith(b'{\n "schema": "choreo.'):
+        return "sealed"
+    if head[:8] == PNG_START:
+        return "png"
+    if b'"choreo.sha256":"' in head or (head[8:10] == b'{"' and b'"data_offsets"' in head):
+        return "tensors"
+    return None
+
+
+def _by_name(name: str) -> str | None:
+    for suffix, family in (
+        (".parquet", "parquet"), (".safetensors", "tensors"), (".png", "png"), (".npy", "npy"),
+        ("control_map.yaml", "control_map"), ("control_map.yml", "control_map"),
+    ):  # fmt: skip
+        if name.endswith(suffix):
+            return family
+    return None
+
+
+def _tail(source: Source) -> bytes:
+    if source.size <= len(source.head):
+        return source.head
+    with open_regular(source.path) as f:
+        f.seek(max(0, source.size - _TAIL))
+        return f.read(_TAIL)
+
+
+def table_of(schema: str | None, file: Path) -> Table:
+    """The table a Parquet file says it holds. Raises FormatError when it is none of ours."""
+    table = tables().get(schema or "")
+    if table is None:
+        raise FormatError(f"the file holds {schema or 'no choreo table'}", file=file, hint="not made by this choreo")
+    return table
+
+
+def is_json(head: bytes) -> bool:
+    return head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in _JSON_LIKE
