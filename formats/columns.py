@@ -161,6 +161,7 @@ PAIR = Table(
         Column("pair_id", "str", doc="session and segment; the `session_id` of its frames"),
         Column("session_id", "str", doc="session"),
         Column("pose_id", "str", doc="recording id of the body signal"),
+        Column("pose_path", "str", doc="path of the body signal"),
         Column("audio_id", "str", doc="recording id of the music"),
         Column("track", "str", doc="path of the music"),
         Column("track_group", "str", doc="encodings of one song share it"),

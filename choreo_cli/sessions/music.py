@@ -31,6 +31,7 @@ class Music:
         inputs: t_us -> (audio_energy, audio_brightness, mask).
         frame_rate: (sr, hop) of the feature frames, None without features.
         n_frames: Feature frames.
+        features_path: Where its features lie in the output folder, None when they are not kept.
         assumptions: What was taken for granted.
         problems: Doubts.
     """
@@ -45,6 +46,7 @@ class Music:
     inputs: Callable[[I64], tuple[F32, F32, NDArray[np.bool_]]]
     frame_rate: tuple[int, int] | None
     n_frames: int
+    features_path: str | None = None
     assumptions: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
 

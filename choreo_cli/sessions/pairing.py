@@ -30,7 +30,6 @@ class PairOptions:
         tz_us: Offset of local times from UTC, None when not given.
         track: Pair every session with this track (path or title), empty for matching.
         bpm: Tempo of the music when it is known, None to track it.
-        force_track: Also pair sessions whose match is ambiguous, with the best candidate.
     """
 
     rate_hz: int = 50
@@ -224,6 +223,7 @@ def _pair(
         "pair_id": "",
         "session_id": session.id,
         "pose_id": entry["id"],
+        "pose_path": entry["path"],
         "audio_id": candidate.track.id,
         "track": candidate.track.path,
         "track_group": candidate.track.group,
