@@ -67,7 +67,8 @@ def _columns(names: list[str]) -> tuple[int, dict[str, int]] | None:
 
 
 def _sniff_csv(head: bytes, name: str, size: int) -> bool:
-    if not any(hint in head[:2048].lower() for hint in _HINTS):
+    first = head[:1024].split(b"\n", 1)[0].lower()
+    if first[:1] != b"#" and not any(hint in first for hint in _HINTS):
         return False
     lines = head_lines(head, 2)
     if not lines or len(lines[0]) > 1024:

@@ -43,8 +43,8 @@ _PATH = (
 _INDEX = ("index", "idx", "position", "pos", "number", "no", "tracknumber", "trackindex", "order", "trackno")
 _START = ("start", "starts", "starttime", "offset", "offsets", "cue", "begin", "startms", "offsetms", "startus")
 _DURATION = (
-    "duration", "durations", "durationseconds", "durationsec", "length", "lengths", "totaltime", "durationms", "lengthms",
-    "durationus", "seconds", "time",
+    "duration", "durations", "durationseconds", "durationsec", "length", "lengths", "totaltime", "durationms",
+    "lengthms", "durationus", "seconds", "time",
 )  # fmt: skip
 _PLAYED = ("playedat", "played", "playedutc", "playedtime", "startedat", "playdate", "lastplayed", "timestamp")
 # A document with one of these is a recording or a session, whatever lists it carries.
