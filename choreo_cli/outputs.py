@@ -70,6 +70,16 @@ class OutputFolder:
             return None
         return data
 
+    def exit_before(self) -> int:
+        """Exit code of the run that was finished here; 0 when its record is gone."""
+        from formats import sealed
+        from formats.errors import FormatError
+
+        try:
+            return int(sealed.parse((self.path / f"{self.kind}.run.json").read_bytes())["exit"])
+        except (OSError, FormatError, KeyError, TypeError, ValueError):
+            return 0
+
     def invalidate(self) -> None:
         """Take the old manifest away before its data changes: its presence means complete."""
         from formats.atomic import sync_folder

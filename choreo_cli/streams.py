@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,12 +95,14 @@ def write_stdout(data: bytes) -> None:
     out.flush()
 
 
-def emit(data: bytes, table: list[str], *, out: Path | None, json: bool, as_table: bool, keep: str) -> None:
+def emit(
+    data: bytes, table: list[str] | Callable[[], list[str]], *, out: Path | None, json: bool, as_table: bool, keep: str
+) -> None:
     """Deliver a manifest: to `out` when given, else to stdout as JSON or, on a terminal, as a table.
 
     Args:
         data: The document.
-        table: Lines of the table, without the last line.
+        table: Lines of the table without the last line, or what makes them when a person is looking.
         out: File to write; the table then still shows on a terminal.
         json: Force JSON.
         as_table: Force the table.
@@ -109,14 +111,19 @@ def emit(data: bytes, table: list[str], *, out: Path | None, json: bool, as_tabl
     if out is not None and str(out) != "-":
         write_file(out, data)
         if is_terminal(sys.stdout) and not json:
-            write_stdout(("\n".join([*table, f"wrote {out}"]) + "\n").encode("utf-8", "replace"))
+            write_stdout(_lines(table, f"wrote {out}"))
         elif json:
             write_stdout(data)
         return
     if as_table or (is_terminal(sys.stdout) and not json):
-        write_stdout(("\n".join([*table, keep]) + "\n").encode("utf-8", "replace"))
+        write_stdout(_lines(table, keep))
     else:
         write_stdout(data)
+
+
+def _lines(table: list[str] | Callable[[], list[str]], last: str) -> bytes:
+    lines = table() if callable(table) else table
+    return ("\n".join([*lines, last]) + "\n").encode("utf-8", "replace")
 
 
 def write_file(path: Path, data: bytes) -> None:

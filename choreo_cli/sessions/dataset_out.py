@@ -56,7 +56,7 @@ class Dataset:
 
     entries: list[dict[str, Any]]
     split: SplitResult
-    pack: Written | None
+    pack: Written
     counts: dict[str, Any]
 
 
@@ -109,8 +109,8 @@ def write_dataset(
         "frames": len(columns["t_us"]),
         "seconds": round(len(columns["t_us"]) / options.rate_hz, 2),
         "context rows": context_rows,
-        "windows": pack.windows if pack else 0,
-        **{f"windows {k}": v for k, v in (pack.window_counts if pack else {}).items()},
+        "windows": pack.windows,
+        **{f"windows {k}": v for k, v in pack.window_counts.items()},
     }
     return Dataset(entries, split, pack, counts)
 

@@ -1,0 +1,138 @@
+"""What the command line needs around `pair`: resolve the options, run, and put the result into words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from choreo_cli.dataset.readme import pack_readme
+from choreo_cli.errors import NoAnswerError, UsageError
+from choreo_cli.runtime import provenance
+from choreo_cli.sessions import overrides as by_hand
+from choreo_cli.sessions import pair as pairing
+from choreo_cli.sessions.dataset_out import DatasetOptions
+from choreo_cli.sessions.pairing import PairOptions
+from formats import manifest as m
+from formats.atomic import sha256_file, write_bytes
+
+_TZ = re.compile(r"^([+-]?)(\d{1,2})(?::?(\d{2}))?$")
+
+
+@dataclass(slots=True)
+class Job:
+    """A resolved run."""
+
+    manifest: m.Manifest
+    roots: dict[str, Path]
+    options: PairOptions
+    cut: DatasetOptions
+    created_by: dict[str, Any]
+    manual: dict[str, by_hand.Override]
+    overrides_file: Path | None
+    mix: bool
+    preview: bool
+
+
+def plan(
+    manifest: m.Manifest,
+    roots: dict[str, Path],
+    chosen: dict[str, Any],
+    seed: int,
+    previous: Path | None,
+    overrides: Path | None,
+) -> Job:
+    """Check and resolve the options.
+
+    Raises:
+        UsageError: a rate, zone, split or group that does not exist.
+        FormatError: a damaged overrides file or earlier split.
+    """
+    rate = int(chosen["rate"])
+    if not 5 <= rate <= 200 or 1_000_000 % rate:
+        raise UsageError(f"--rate {rate} is not a divisor of 1000000 between 5 and 200", hint="50, 25, 100...")
+    inputs = [{"role": "inventory", "sha256": manifest.sha256, "schema": manifest.schema}]
+    former = None
+    if previous is not None:
+        data = previous.read_bytes()
+        old = m.decode(data, source=str(previous), file=previous)
+        if old.schema != "choreo.pairs/1":
+            raise UsageError(f"--previous {previous} is {old.schema}", hint="name an earlier pairs.json")
+        former = old.entries
+        inputs.append({"role": "previous", "sha256": old.sha256, "schema": old.schema})
+    manual: dict[str, by_hand.Override] = {}
+    if overrides is not None:
+        manual = by_hand.read(overrides)
+        inputs.append({"role": "overrides", "sha256": sha256_file(overrides), "schema": "csv"})
+    cut = DatasetOptions(
+        chosen["split"], chosen["group"], former, int(chosen["window"]), int(chosen["stride"]), rate_hz=rate
+    )
+    if cut.split not in ("hash", "loso"):
+        raise UsageError(f"--split {cut.split} is not hash or loso")
+    if cut.group not in ("component", "session", "track"):
+        raise UsageError(f"--group {cut.group} is not component, session or track")
+    options = PairOptions(rate, seed, zone(chosen["tz"]), chosen["track"], chosen["bpm"])
+    created_by = provenance("pair", chosen, inputs, seed=seed)
+    return Job(
+        manifest, roots, options, cut, created_by, manual, overrides, bool(chosen["synthetic"]), bool(chosen["preview"])
+    )
+
+
+def zone(text: str) -> int | None:
+    """`+2`, `-03:30` as microseconds; None for an empty text."""
+    if not text:
+        return None
+    found = _TZ.match(text)
+    if not found or int(found[2]) > 14 or int(found[3] or 0) > 59:
+        raise UsageError(f"--tz {text!r} is not hours from UTC", hint="like +2 or -03:30")
+    sign = -1 if found[1] == "-" else 1
+    return sign * (int(found[2]) * 3600 + int(found[3] or 0) * 60) * 1_000_000
+
+
+def run(job: Job, out: Any, on_progress: Callable[..., None], todo: Path | None = None) -> pairing.Paired:
+    """Pair and write everything but the manifest; `todo` receives the overrides template of the refused sessions."""
+    made = pairing.run(
+        job.manifest.entries, job.roots, out, job.options, job.cut, job.created_by,
+        manual=job.manual, overrides_file=job.overrides_file, mix_synthetic=job.mix, on_progress=on_progress,
+    )  # fmt: skip
+    if todo is not None:
+        write_bytes(todo, by_hand.template(sorted(made.todo)))
+    if not made.entries:
+        raise NoAnswerError(made.nothing, hint=f"see {out.path / 'report.md'}")
+    if job.preview:
+        from choreo_cli.sessions import preview
+
+        preview.write_all(made.drafts, job.roots, out)
+    if made.pack is not None:
+        out.write("readme", "README.md", pack_readme(made.pack).encode())
+    return made
+
+
+def table(document: bytes) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Header and rows for a person."""
+    rows = []
+    for e in m.decode(document).entries:
+        half = "?" if e["offset_ci_us"] is None else f"{(e['offset_ci_us'][1] - e['offset_ci_us'][0]) / 2e6:.3f}"
+        p = "-" if e["p"] is None else f"{e['p']:.2g}"
+        offset = f"{e['offset_us'] / 1e6:+.3f} +-{half}"
+        state = ", ".join([e["identifiable"], *e["reasons"]])
+        rows.append((e["pair_id"], e["track"], e["method"], offset, p, state, e["split"]))
+    return ("pair", "track", "method", "offset s", "p", "identifiable", "split"), rows
+
+
+def remarks(made: pairing.Paired, explain: bool) -> list[str]:
+    """Lines for stderr: what was skipped, what to try, and the worked example when asked."""
+    lines = []
+    if made.skipped:
+        first = made.report.skipped[0]
+        more = f" and {made.skipped - 1} more" if made.skipped > 1 else ""
+        lines.append(f"skipped {first[0]}: {first[1]}{more}; all are in report.md")
+    lines += made.report.notes
+    if made.split_conflict:
+        lines.append(f"the earlier split cannot be kept: {made.split_conflict}")
+    if explain:
+        lines += [f"{k}: {v}" for k, v in made.report.sample.items()]
+        lines += [f"assumed: {a}" for a in sorted(made.report.assumptions)]
+    return lines
