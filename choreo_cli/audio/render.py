@@ -134,7 +134,7 @@ def _kicks(rng: np.random.Generator, rate: int) -> list[F64]:
     for _ in range(_VARIANTS):
         f = base * rng.uniform(0.98, 1.02)
         phase = 2 * np.pi * (f * t + drop * 0.02 * (1 - np.exp(-t / 0.02)))
-        click = rng.standard_normal(len(t)) * np.exp(-t / 0.002) * 0.25
+        click = rng.standard_normal(len(t)) * np.exp(-t / 0.003) * 0.5
         takes.append(np.cos(phase) * np.exp(-t / tail) + click)
     return takes
 
@@ -166,16 +166,16 @@ def _drums(out: F32, beats: F64, loud: F64, gain: F64, rng: np.random.Generator,
     n = len(beats)
     beat = np.arange(n) % 4
     pick = rng.integers(0, _VARIANTS, (2, n))
-    _add(out, beats, style.kick[beat] * loud, _kicks(rng, rate), rate, pick[0])
+    _add(out, beats, 0.8 * style.kick[beat] * loud, _kicks(rng, rate), rate, pick[0])
     snares = _snares(rng, rate)
-    _add(out, beats, 0.7 * style.snare[beat] * loud, snares, rate, pick[1])
+    _add(out, beats, 0.9 * style.snare[beat] * loud, snares, rate, pick[1])
     times = _grid(beats, 4, style.swing)
     slot = np.arange(4 * n) % 16
     per = np.repeat(loud, 4)
     human = rng.uniform(0.7, 1.0, 4 * n)
     busy = (slot % 2 == 0) | (np.repeat(gain, 4) > 0.45)
     pick4 = rng.integers(0, _VARIANTS, (2, 4 * n))
-    _add(out, times, 0.30 * style.hat[slot] * per * human * busy, _hats(rng, rate), rate, pick4[0])
+    _add(out, times, 0.40 * style.hat[slot] * per * human * busy, _hats(rng, rate), rate, pick4[0])
     ghost = (rng.random(4 * n) < style.ghost[slot]) * 0.25
     _add(out, times, ghost * per * human, snares, rate, pick4[1])
 
@@ -192,7 +192,7 @@ def _bass(out: F32, beats: F64, loud: F64, rng: np.random.Generator, style: Styl
     notes = [_note(style.root_hz * 2 ** (s / 12), 0.5 * gap, rate) for s in style.scale]
     walk = rng.integers(0, len(notes), 2 * n)
     walk[::8] = 0
-    gains = 0.35 * style.bass[np.arange(2 * n) % 8] * np.repeat(loud, 2)
+    gains = 0.22 * style.bass[np.arange(2 * n) % 8] * np.repeat(loud, 2)
     _add(out, _grid(beats, 2), gains, notes, rate, walk)
 
 
@@ -212,7 +212,8 @@ def _pad(n: int, beats: F64, gain: F64, rng: np.random.Generator, style: Style, 
         for voice in chord:
             hz = style.root_hz * 4 * 2 ** (style.scale[int(voice)] / 12)
             voices += np.sin(2 * np.pi * hz * part + rng.uniform(0, 2 * np.pi))
-            voices += 0.4 * np.sin(4 * np.pi * hz * part + rng.uniform(0, 2 * np.pi))
-        out[a:b] = 0.05 * voices * envelope
+            for k in (2, 3, 5):
+                voices += np.sin(2 * np.pi * hz * k * part + rng.uniform(0, 2 * np.pi)) / k
+        out[a:b] = 0.07 * voices * envelope
     out *= (0.4 + 0.6 * np.interp(t, beats, gain)).astype(np.float32)
     return out

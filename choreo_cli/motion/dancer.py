@@ -164,6 +164,8 @@ def choreograph(score: Score, rng: np.random.Generator, *, height_m: float = STA
     # Moves of one dancer are alike: the landing template, and so its bias, must not wander between sessions.
     move = np.minimum(MOVE_S * rng.uniform(0.9, 1.1, 2 * n), 0.95 * gaps)
     wander = _wander(rng)
+    if not score.level.any():
+        wander[..., 0] = 0.0  # who stands still keeps the feet where they are
     steps = [_steps(score, side, wander, rng) for side in (0, 1)]
     return Dance(
         score, height_m, key_s, keys, move, (steps[0][0], steps[1][0]), (steps[0][1], steps[1][1]),

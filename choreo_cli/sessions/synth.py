@@ -78,7 +78,7 @@ class SyntheticSession:
         return _render(self.body if self.options.wrong_track else self.music, self.track_s)
 
     def pose_log(self) -> tuple[I64, F64]:
-        """Times (T,) in microseconds from the recording's time zero and joints (T, 22, 3) in metres; dropouts are cut."""
+        """Times (T,) in microseconds from the recording's time zero and joints (T, 22, 3) in metres, dropouts cut."""
         t_us = material.pose_times(self.clock, self.body, self.options)
         t_music = self.clock.to_music(t_us / 1e6)
         keep = material.outside(t_music, self.gaps, "mot")

@@ -148,7 +148,7 @@ def metadata(
         "session": session_id,
         "started_at": iso(clock.music_utc_us),
         "clock_sigma_s": PRIOR_SIGMA_S if error <= 2 * PRIOR_SIGMA_S else round(error / 1.6, 3),
-        "track": {"title": title, "index": index, "offset_s": 0.0},
+        "track": {"title": title, "index": index, "offset_us": 0},
         "playlist": "synthetic",
         "performer": f"dancer-{index:04d}",
         "devices": sorted({device for device, _ in recordings.values()}),

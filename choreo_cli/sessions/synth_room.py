@@ -10,6 +10,8 @@ F64 = NDArray[np.float64]
 
 DRR_DB = -10.0
 RT60_S = 0.5
+RUMBLE_HZ = 500.0  # rooms and handling are loudest below this
+HISS = 0.25  # amplitude of the white part beside the rumble
 
 
 def room_response(rate: int, rng: np.random.Generator, *, drr_db: float = DRR_DB, rt60_s: float = RT60_S) -> F64:
@@ -28,6 +30,22 @@ def room_response(rate: int, rng: np.random.Generator, *, drr_db: float = DRR_DB
     tail *= np.sqrt(10 ** (-drr_db / 10) / (tail**2).sum())
     tail[0] = 1.0
     return tail
+
+
+def room_noise(n: int, rate: int, rng: np.random.Generator) -> F32:
+    """(n,) noise of unit power: mostly rumble, some hiss."""
+    rumble = _dull(rng.standard_normal(n, dtype=np.float32), RUMBLE_HZ, rate)
+    rumble = rumble / np.sqrt(max(float((rumble**2).mean()), 1e-30))
+    hiss = rng.standard_normal(n, dtype=np.float32)
+    return np.asarray((rumble + HISS * hiss) / np.sqrt(1 + HISS**2), np.float32)
+
+
+def _dull(x: NDArray[np.floating], corner_hz: float, rate: int) -> F64:
+    """First-order low-pass."""
+    from scipy.signal import lfilter
+
+    keep = np.exp(-2 * np.pi * corner_hz / rate)
+    return np.asarray(lfilter([1 - keep], [1.0, -keep], x), np.float64)
 
 
 def resample_at(x: F32, position: F64) -> F32:
@@ -72,16 +90,14 @@ def record(
     Returns:
         (M,) float32, peak 0.89.
     """
-    from scipy.signal import lfilter, oaconvolve
+    from scipy.signal import oaconvolve
 
     room = room_response(rate, rng).astype(np.float32)
     wet = oaconvolve(master, room).astype(np.float32)
     n = round(length_s * rate)
     heard = resample_at(wet, ((1 + drift) * (np.arange(n) / rate) + offset_s) * rate)
-    hiss = rng.standard_normal(n, dtype=np.float32)
-    rumble = lfilter([0.25], [1.0, -0.75], rng.standard_normal(n, dtype=np.float32))
-    noise = hiss + np.float32(1.5) * rumble.astype(np.float32)
+    noise = room_noise(n, rate, rng)
     power = float((wet[: len(master)].astype(np.float64) ** 2).mean())
-    scale = np.sqrt(power / 10 ** (snr_db / 10) / max(float((noise.astype(np.float64) ** 2).mean()), 1e-30))
+    scale = np.sqrt(power / 10 ** (snr_db / 10))
     heard += np.float32(scale) * noise
     return heard * np.float32(0.89 / max(float(np.abs(heard).max(initial=0.0)), 1e-9))

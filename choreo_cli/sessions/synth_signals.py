@@ -111,7 +111,8 @@ def heart_columns(energy: F64, who: Performance, options: SynthOptions) -> dict[
     delay = round(HR_DELAY_S * RATE)
     settled = float(energy[: 2 * RATE].mean())
     late = np.concatenate([np.full(delay, settled), energy[: len(energy) - delay]])
-    rate = 80 + 90 * _lowpass(late, options.hr_tau_s) + 0.8 * slow_noise(len(energy), 8.0, rng)
+    drift = _lowpass(slow_noise(len(energy), 8.0, rng), 1.0)
+    rate = 80 + 90 * _lowpass(late, options.hr_tau_s) + 0.8 * drift
     rate = np.clip(rate, 30.0, 220.0)
     return {"hr": rate, "hr_slope": np.clip(trailing_slope(rate, SLOPE_S), -10.0, 10.0)}
 
