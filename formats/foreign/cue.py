@@ -95,10 +95,13 @@ def _sniff(head: bytes, name: str, size: int) -> bool:
     return b"TRACK 01 AUDIO" in head and b"FILE" in head
 
 
+@contained
 def _facts(source: Source) -> Facts:
     items = read(source)
     files = sorted({i.path for i in items if i.path is not None})
-    return playlist_facts(items, "cue", files=files[:16])
+    before = decode_text(source).partition("TRACK")[0]
+    title = next((clean(_argument(x.strip())) for x in before.splitlines() if x.strip().startswith("TITLE ")), None)
+    return playlist_facts(items, "cue", title, files=files[:16])
 
 
 READERS: tuple[Reader, ...] = (Reader("cue", "playlist", _sniff, _facts, read, order=26),)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
 from typing import Any
 from urllib.parse import unquote
 
@@ -19,6 +20,7 @@ from formats.foreign.times import parse_time
 
 CAP = 32 * 2**20
 MAX_ITEMS = 100_000
+LISTED = 5_000
 MAX_TEXT = 4096
 LONGEST_S = 7 * 86_400
 TRACK_SUFFIXES = frozenset(
@@ -180,7 +182,11 @@ def read_json(source: Source) -> list[PlaylistItem]:
     Raises:
         FormatError: not JSON, no list of tracks, or a track that is neither name nor object.
     """
-    tracks = _list_of(jsonstrict.loads(source.read_bytes(CAP), file=source.path))
+    return _json_items(jsonstrict.loads(source.read_bytes(CAP), file=source.path))
+
+
+def _json_items(document: Any) -> list[PlaylistItem]:
+    tracks = _list_of(document)
     if tracks is None:
         raise FormatError("no list of tracks")
     if len(tracks) > MAX_ITEMS:
@@ -189,10 +195,7 @@ def read_json(source: Source) -> list[PlaylistItem]:
     declared = [index for _, index in found if index is not None]
     if len(declared) < len(found) or len(set(declared)) < len(found):
         return [item for item, _ in found]
-    renumbered = [
-        PlaylistItem(k, i.title, i.path, i.start_us, i.duration_us, i.played_utc_us)
-        for (i, _), k in zip(found, declared, strict=True)
-    ]
+    renumbered = [replace(item, index=k) for (item, _), k in zip(found, declared, strict=True)]
     return sorted(renumbered, key=lambda i: i.index)
 
 
@@ -211,7 +214,8 @@ def _sniff_json(head: bytes, name: str, size: int) -> bool:
     return any(found.opens[k] == "[" for k in listed) or ("playlist" in listed and "tracks" in found.nested)
 
 
-def _decode(source: Source) -> str:
+def decode_text(source: Source) -> str:
+    """The text of a playlist: UTF-8, UTF-16 with BOM, else Latin-1."""
     data = source.read_bytes(CAP)
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return source.read_text(CAP)
@@ -220,11 +224,6 @@ def _decode(source: Source) -> str:
     except UnicodeDecodeError:
         # Old m3u and cue files are written in the author's 8-bit code page; Latin-1 maps every byte.
         return data.decode("latin-1")
-
-
-def decode_text(source: Source) -> str:
-    """The text of a playlist: UTF-8, UTF-16 with BOM, else Latin-1."""
-    return _decode(source)
 
 
 @contained
@@ -288,27 +287,40 @@ def folder_playlist(names: Iterable[str]) -> list[PlaylistItem] | None:
     return [items[i] for i in sorted(items)] or None
 
 
-def playlist_facts(items: list[PlaylistItem], format: str, **extra: object) -> Facts:
-    """Facts of a list of tracks: count, total length where every length is known, what evidence it holds."""
+def item_records(items: list[PlaylistItem]) -> list[dict[str, object]]:
+    """The tracks as JSON objects for an inventory."""
+    return [asdict(item) for item in items]
+
+
+def playlist_facts(items: list[PlaylistItem], format: str, title: str | None = None, **extra: object) -> Facts:
+    """Facts of a list of tracks: its title, its items (the first 5000), total length where every length is known."""
     lengths = [i.duration_us for i in items]
     total = sum(d for d in lengths if d is not None) if items and None not in lengths else None
-    meta: dict[str, object] = {
-        "titles": sum(i.title is not None for i in items),
-        "paths": sum(i.path is not None for i in items),
-        "starts": sum(i.start_us is not None for i in items),
-        "played": sum(i.played_utc_us is not None for i in items),
-        **extra,
-    }
+    meta: dict[str, object] = {"title": title, "items": item_records(items[:LISTED]), **extra}
+    problems = (f"long_playlist: only the first {LISTED} tracks are listed",) if len(items) > LISTED else ()
     reason = None if items else "an empty playlist"
-    return Facts("playlist", format, n=len(items), duration_us=total, reason=reason, meta=meta)
+    return Facts("playlist", format, n=len(items), duration_us=total, reason=reason, problems=problems, meta=meta)
 
 
+def _name_of(document: Any) -> str | None:
+    if not isinstance(document, dict):
+        return None
+    found = {plain_key(k): v for k, v in document.items()}
+    inner = found.get("playlist")
+    own = clean(_first(found, ("playlistname", "playlisttitle", "name", "title"))[1])
+    return own or (_name_of(inner) if isinstance(inner, dict) else clean(inner))
+
+
+@contained
 def _facts_json(source: Source) -> Facts:
-    return playlist_facts(read_json(source), "playlist-json")
+    document = jsonstrict.loads(source.read_bytes(CAP), file=source.path)
+    return playlist_facts(_json_items(document), "playlist-json", _name_of(document))
 
 
+@contained
 def _facts_m3u(source: Source) -> Facts:
-    return playlist_facts(read_m3u(source), "m3u")
+    named = re.search(r"^#PLAYLIST:(.{1,400})$", decode_text(source), re.MULTILINE | re.IGNORECASE)
+    return playlist_facts(read_m3u(source), "m3u", clean(named.group(1)) if named else None)
 
 
 READERS: tuple[Reader, ...] = (
