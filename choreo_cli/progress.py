@@ -29,7 +29,7 @@ class Progress:
 
     def __enter__(self) -> Progress:
         if self.log_path is not None:
-            self._log = open(self.log_path, "a", encoding="utf-8")  # noqa: SIM115 - closed in __exit__
+            self._log = open(self.log_path, "a", encoding="utf-8")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from choreo_cli.dataset.pack import Pack, open_pack
 from choreo_cli.errors import DataError
-from choreo_cli.sessions import dataset_out, overrides
+from choreo_cli.sessions import dataset_out, overrides, preview
 from choreo_cli.sessions.music_load import MusicCache
 from choreo_cli.sessions.overrides import Override
 from choreo_cli.sessions.pair_report import Report
@@ -63,6 +63,7 @@ def run(
     manual: dict[str, Override] | None = None,
     overrides_file: Path | None = None,
     mix_synthetic: bool = False,
+    previews: bool = False,
     on_progress: Callable[..., None] | None = None,
 ) -> Paired:
     """Pair everything and write the dataset.
@@ -93,6 +94,8 @@ def run(
         report.sample = worked_sample(drafts[0], data)
         paired.split_conflict = "; ".join(data.split.conflicts)
         paired.pack = open_pack(data.pack.folder)
+        if previews:
+            preview.write_all(drafts, cache.sound_of(roots), out)
     else:
         paired.nothing = _nothing(entries, lib, report)
     out.write("report", "report.json", report.to_json())
@@ -181,7 +184,8 @@ def _missing(lib: Library, results: list[SessionResult]) -> list[str]:
 def _nothing(entries: list[Entry], lib: Library, report: Report) -> str:
     kinds = ", ".join(f"{n} {k}" for k, n in report.inputs.items()) or "nothing"
     bodies = sum(len(s.bodies) for s in lib.sessions)
-    return f"no pair: found {kinds}; {bodies} bodies, {len(lib.tracks)} tracks; missing: {'; '.join(report.missing) or '-'}"
+    missing = "; ".join(report.missing) or "nothing obvious"
+    return f"no pair: found {kinds}; {bodies} bodies, {len(lib.tracks)} tracks; missing: {missing}"
 
 
 def _split_facts(data: dataset_out.Dataset) -> dict[str, Any]:

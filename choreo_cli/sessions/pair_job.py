@@ -95,16 +95,13 @@ def run(job: Job, out: Any, on_progress: Callable[..., None], todo: Path | None 
     """Pair and write everything but the manifest; `todo` receives the overrides template of the refused sessions."""
     made = pairing.run(
         job.manifest.entries, job.roots, out, job.options, job.cut, job.created_by,
-        manual=job.manual, overrides_file=job.overrides_file, mix_synthetic=job.mix, on_progress=on_progress,
+        manual=job.manual, overrides_file=job.overrides_file, mix_synthetic=job.mix, previews=job.preview,
+        on_progress=on_progress,
     )  # fmt: skip
     if todo is not None:
         write_bytes(todo, by_hand.template(sorted(made.todo)))
     if not made.entries:
         raise NoAnswerError(made.nothing, hint=f"see {out.path / 'report.md'}")
-    if job.preview:
-        from choreo_cli.sessions import preview
-
-        preview.write_all(made.drafts, job.roots, out)
     if made.pack is not None:
         out.write("readme", "README.md", pack_readme(made.pack).encode())
     return made

@@ -47,7 +47,9 @@ class Draft:
     block: frames.Block
     music: Music
     estimate: ClockEstimate
-    preview: dict[str, Any] = field(default_factory=dict)
+    stream: PoseStream | Series
+    model: frames.TimeModel
+    track: Track
 
 
 @dataclass(slots=True)
@@ -238,8 +240,7 @@ def _pair(
         "bpm": music.tempo_bpm,
         "synthetic": synthetic,
     }
-    preview = {"stream": stream, "model": model, "span": span}
-    return Draft(found, block, music, estimate, preview)
+    return Draft(found, block, music, estimate, stream, model, candidate.track)
 
 
 _CLOCK_FIELDS = (
