@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import plistlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 from xml.parsers.expat import ExpatError
@@ -13,7 +13,7 @@ from xml.parsers.expat import ExpatError
 from formats.errors import FormatError
 from formats.foreign.guard import contained
 from formats.foreign.model import Facts, PlaylistItem
-from formats.foreign.playlists import MAX_ITEMS, clean, playlist_facts, safe_path, span_us
+from formats.foreign.playlists import LISTED, MAX_ITEMS, clean, item_records, playlist_facts, safe_path, span_us
 from formats.foreign.registry import Reader
 from formats.foreign.source import Source
 from formats.foreign.times import HI_S, LO_S
@@ -52,14 +52,20 @@ class Library:
             name = next(iter(self.playlists))
         ids = list(self.tracks) if name is None else self.playlists[name]
         found = [self.tracks[i] for i in ids if i in self.tracks]
-        return [PlaylistItem(n, t.title, t.path, None, t.duration_us, t.played_utc_us) for n, t in enumerate(found, 1)]
+        return [replace(track, index=n) for n, track in enumerate(found, 1)]
 
     def facts(self, format: str) -> Facts:
-        found = playlist_facts(self.items(None), format, playlists=list(self.playlists)[:100])
-        problems = (SEVERAL,) if len(self.playlists) > 1 else ()
-        return Facts(
-            "playlist", format, found.n, None, found.duration_us, None, found.clock, found.reason, problems, found.meta
-        )
+        """Facts; of several playlists each is listed apart, and there is no order of the whole."""
+        if len(self.playlists) < 2:
+            return playlist_facts(self.items(None), format, next(iter(self.playlists), None))
+        found = playlist_facts(self.items(None), format)
+        left, listed = LISTED, []
+        for name in self.playlists:
+            items = self.items(name)[:left]
+            left -= len(items)
+            listed.append({"title": name, "items": item_records(items)})
+        meta: dict[str, object] = {"title": None, "items": [], "playlists": listed[:LISTED]}
+        return replace(found, meta=meta, problems=(SEVERAL,))
 
 
 def _collect(library: Library, key: str, item: PlaylistItem) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from formats import jsonstrict
@@ -10,7 +11,7 @@ from formats.errors import FormatError
 from formats.foreign.guard import contained
 from formats.foreign.jsonpeek import mentions, peek, plain_key
 from formats.foreign.model import Clock, Facts, SessionMeta
-from formats.foreign.playlists import clean, span_us
+from formats.foreign.playlists import clean, safe_path, span_us
 from formats.foreign.registry import Reader
 from formats.foreign.source import Source
 from formats.foreign.times import clock_of, parse_time
@@ -166,6 +167,32 @@ def _offset_us(value: object, key: str) -> int | None:
     return span_us(value, key)
 
 
+def _recordings(found: Mapping[str, Any]) -> list[dict[str, object]]:
+    """Files that the metadata names, with their device and start where it says so."""
+    listed = found.get("recordings")
+    out: list[dict[str, object]] = []
+    for item in listed[:MAX_DEVICES] if isinstance(listed, list) else []:
+        keys = {plain_key(k): v for k, v in item.items()} if isinstance(item, dict) else {"file": item}
+        path = safe_path(str(_first(keys, ("file", "path", "filename", "name"))[1] or ""))[0]
+        if path is None:
+            continue
+        try:
+            stamp = parse_time(_first(keys, _START)[1])
+        except FormatError:
+            stamp = None
+        record: dict[str, object] = {"file": path, "device": _label(_first(keys, ("device", "devicename"))[1])}
+        out.append({**record, "t0_utc_us": stamp.us if stamp else None, "naive": bool(stamp and stamp.naive)})
+    return out
+
+
+def _trusted(clock: Clock, found: Mapping[str, Any]) -> Clock:
+    """The clock with the uncertainty that the metadata states itself (`clock_sigma_s`)."""
+    value = found.get("clocksigmas")
+    if clock.t0_utc_us is None or isinstance(value, bool) or not isinstance(value, (int, float)):
+        return clock
+    return replace(clock, sigma_us=round(value * 1e6)) if 0 < value <= 86_400 else clock
+
+
 def parse(document: object) -> tuple[SessionMeta, tuple[str, ...]]:
     """Metadata of a session from a parsed JSON object, and what in it could not be understood.
 
@@ -179,7 +206,7 @@ def parse(document: object) -> tuple[SessionMeta, tuple[str, ...]]:
     clock, offset_us = Clock(), None
     key, start = _first(found, _START)
     try:
-        clock = clock_of(parse_time(start), "metadata") if start is not None else Clock()
+        clock = _trusted(clock_of(parse_time(start), "metadata"), found) if start is not None else clock
     except FormatError as e:
         problems.append(f"time_unreadable: {key}: {e.message}")
     title, index, offset, offset_key = _track(found)
@@ -201,10 +228,6 @@ def parse(document: object) -> tuple[SessionMeta, tuple[str, ...]]:
     return meta, tuple(problems)
 
 
-def _load(source: Source) -> tuple[SessionMeta, tuple[str, ...]]:
-    return parse(jsonstrict.loads(source.read_bytes(CAP), file=source.path))
-
-
 @contained
 def read(source: Source) -> SessionMeta:
     """Read a metadata file.
@@ -212,20 +235,20 @@ def read(source: Source) -> SessionMeta:
     Raises:
         FormatError: not a JSON object.
     """
-    return _load(source)[0]
+    return parse(jsonstrict.loads(source.read_bytes(CAP), file=source.path))[0]
 
 
 @contained
 def _facts(source: Source) -> Facts:
-    meta, problems = _load(source)
+    document = jsonstrict.loads(source.read_bytes(CAP), file=source.path)
+    meta, problems = parse(document)
     kept: dict[str, object] = {
         "session": meta.session,
         "playlist": meta.playlist,
-        "track_title": meta.track_title,
-        "track_index": meta.track_index,
-        "track_offset_us": meta.track_offset_us,
+        "track": {"title": meta.track_title, "index": meta.track_index, "offset_us": meta.track_offset_us},
         "performer": meta.performer,
         "devices": list(meta.devices),
+        "recordings": _recordings(_flat(document)),
         "synthetic": meta.synthetic,
     }
     return Facts("session", "session-meta", clock=meta.clock, problems=problems, meta=kept)
