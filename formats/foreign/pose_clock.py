@@ -210,7 +210,10 @@ def clean(times: Times, values: F64 | None, source: str = "", sigma_us: int | No
     if times.absolute:
         origin = source or ("iso_time" if times.iso else "unix_time")
         clock = Clock(int(raw[0]), origin, sigma_us or T0_SIGMA_US.get(origin), times.naive)
-    return CleanTime(rows, t, snap_rate(period) if len(steps) else None, clock, tuple(problems))
+    # Written times are often rounded: the mean of the steps near the median is a better period than the median.
+    near = steps[np.abs(steps - period) <= 0.5 * period]
+    rate = snap_rate(float(near.mean())) if len(near) else None
+    return CleanTime(rows, t, rate, clock, tuple(problems))
 
 
 def _drop_repeats(rows: I64, raw: I64, values: F64 | None) -> tuple[I64, I64, list[str]]:
