@@ -96,7 +96,8 @@ def _title(d: Draft) -> str:
     p = "no test" if e["p"] is None else f"p = {e['p']:.2g}, z = {e['z']:.1f}"
     why = f" ({', '.join(e['reasons'])})" if e["reasons"] else ""
     first = f"{e['pair_id']} on {e['track']}"
-    return f"{first}\n{e['method']}: offset {e['offset_us'] / 1e6:+.3f} s +- {half}, {p}, identifiable: {e['identifiable']}{why}"
+    second = f"{e['method']}: offset {e['offset_us'] / 1e6:+.3f} s +- {half}, {p}"
+    return f"{first}\n{second}, identifiable: {e['identifiable']}{why}"
 
 
 def _shape(t: F64, v: F32, lo: float, hi: float) -> tuple[F64, F64]:
