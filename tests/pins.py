@@ -41,7 +41,7 @@ def closure() -> dict[str, str]:
 
 def text() -> str:
     """The content of requirements.txt."""
-    return HEADER + "".join(f"{name}=={version}\n" for name, version in sorted(closure().items()))
+    return HEADER + "".join(sorted(f"{name}=={version}\n" for name, version in closure().items()))
 
 
 if __name__ == "__main__":
