@@ -9,7 +9,7 @@ F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
 DRR_DB = -10.0
-RT60_S = 0.5
+RT60_S = 0.8  # a dance studio: large and hard
 RUMBLE_HZ = 500.0  # rooms and handling are loudest below this
 HISS = 0.25  # amplitude of the white part beside the rumble
 
@@ -26,7 +26,7 @@ def room_response(rate: int, rng: np.random.Generator, *, drr_db: float = DRR_DB
     n = int(rt60_s * rate)
     t = np.arange(n) / rate
     tail = rng.standard_normal(n) * 10 ** (-3 * t / rt60_s)
-    tail[: int(0.002 * rate)] = 0.0  # the nearest wall is a third of a metre away
+    tail[: int(0.005 * rate)] = 0.0  # the nearest wall is a metre away
     tail *= np.sqrt(10 ** (-drr_db / 10) / (tail**2).sum())
     tail[0] = 1.0
     return tail

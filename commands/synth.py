@@ -1,0 +1,147 @@
+"""`choreo synth`: make openly synthetic material with known truth."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from choreo_cli import options, streams
+from choreo_cli.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from choreo_cli.sessions.synth import SynthOptions
+
+app = options.app()
+EXITS = (ExitCode.CANTCREAT, ExitCode.IO, ExitCode.TEMPFAIL)
+EXAMPLES = (
+    (
+        "choreo synth sessions --sessions 5 --minutes 3 --bpm 120 --seed 0 -o demo",
+        "Five sessions with their recordings",
+    ),
+    ("choreo synth sessions -o demo >/dev/null; choreo discover demo | choreo pair -o paired", "Pair them again"),
+    ("choreo synth sessions --offset-s 0.12 --drift-ppm 80 --scratch-snr 5 -o hard", "Clocks that are wrong"),
+    ("choreo synth sessions --decoupled -o control", "The negative control of every metric"),
+)
+
+
+@app.callback()
+def synth() -> None:
+    """Make openly synthetic material with known truth."""
+
+
+@app.command()
+def sessions(
+    *,
+    out: options.OutDir,
+    count: Annotated[int, typer.Option("--sessions", help="How many sessions.")] = 5,
+    minutes: Annotated[float, typer.Option("--minutes", help="Length of each.")] = 3.0,
+    bpm: Annotated[str, typer.Option("--bpm", metavar="BPM[,BPM...]", help="Tempi; they cycle over sessions.")] = "120",
+    seed: options.Seed = 0,
+    decoupled: Annotated[bool, typer.Option("--decoupled", help="Motion and heart of another performance.")] = False,
+    dropout: Annotated[
+        list[str] | None, typer.Option("--dropout", metavar="MODALITY=FRACTION", help="mot, hr, aud, ctx; repeatable.")
+    ] = None,
+    nan_bursts: Annotated[int, typer.Option("--nan-bursts", help="Short runs of nulls in single columns.")] = 0,
+    ramp: Annotated[float, typer.Option("--ramp", help="Tempo change over a session: 0.1 ends 10 % faster.")] = 0.0,
+    hr_tau: Annotated[float, typer.Option("--hr-tau", metavar="SECONDS", help="How slowly the heart follows.")] = 1.5,
+    pose_fps: Annotated[float, typer.Option("--pose-fps", help="Rate of the pose log.")] = 30.0,
+    pose_noise: Annotated[float, typer.Option("--pose-noise", metavar="METRES", help="Noise of the pose log.")] = 0.0,
+    offset_s: Annotated[
+        str, typer.Option("--offset-s", metavar="S[,S...]", help="True clock offset minus what the clocks say.")
+    ] = "0",
+    drift_ppm: Annotated[
+        str, typer.Option("--drift-ppm", metavar="PPM[,PPM...]", help="Drift of the device's clock.")
+    ] = "0",
+    scratch_snr: Annotated[
+        float | None,
+        typer.Option("--scratch-snr", metavar="DB", help="Also record the music in a room, at this level."),
+    ] = None,
+    still: Annotated[bool, typer.Option("--still", help="The person stands still.")] = False,
+    wrong_track: Annotated[bool, typer.Option("--wrong-track", help="Another track than stated was played.")] = False,
+    frames_only: Annotated[bool, typer.Option("--frames-only", help="No recordings, no music: frames alone.")] = False,
+    jobs: options.Jobs = 1,
+    force: options.Force = False,
+    wait: options.Wait = 0.0,
+    json: options.Json = False,
+    table: options.TableOut = False,
+    quiet: options.Quiet = False,
+    log_json: options.LogJson = None,
+) -> int:
+    """Make synthetic sessions: frames, the recordings they could have come from, and the truth.
+
+    OUT receives sessions.json (last), music/ with tracks and a playlist, and a folder per session with frames.parquet,
+    meta.json, metadata.json, poses.jsonl, heart_rate.csv, device.wav (with --scratch-snr) and truth/. Session N depends
+    on the seed and N alone, so more sessions leave the first ones as they were.
+    """
+    from choreo_cli.sessions.synth import SynthOptions
+
+    asked = SynthOptions(
+        sessions=count, minutes=minutes, bpm=numbers("--bpm", bpm), seed=seed, hr_tau_s=hr_tau, decoupled=decoupled,
+        wrong_track=wrong_track, still=still, dropout=fractions(dropout or []), nan_bursts=nan_bursts, ramp=ramp,
+        material=not frames_only, pose_fps=pose_fps, pose_noise_m=pose_noise, offset_s=numbers("--offset-s", offset_s),
+        drift_ppm=numbers("--drift-ppm", drift_ppm), scratch_snr_db=scratch_snr,
+    )  # fmt: skip
+    shared: dict[str, Any] = {"jobs": jobs, "force": force, "wait": wait, "quiet": quiet, "log": log_json}
+    doc, keep = _write(asked, out, **shared)
+    streams.emit(doc, partial(sessions_table, doc), out=None, json=json, as_table=table, keep=keep)
+    return int(ExitCode.OK)
+
+
+def _write(
+    asked: SynthOptions, out: Any, *, jobs: int, force: bool, wait: float, quiet: bool, log: Any
+) -> tuple[bytes, str]:
+    from dataclasses import asdict
+
+    from choreo_cli.outputs import output_folder
+    from choreo_cli.progress import Progress
+    from choreo_cli.runtime import core_count, provenance
+    from choreo_cli.sessions.synth import write_sessions
+
+    made_by = provenance("synth sessions", asdict(asked), [], seed=asked.seed)
+    with (
+        output_folder(out, "sessions", made_by, wait_s=wait) as folder,
+        Progress("synth sessions", quiet=quiet, log=log) as bar,
+    ):
+        before = None if force else folder.done_before()
+        if before is not None:
+            return before, f"already in {out}; --force does it again"
+        folder.invalidate()
+        made = write_sessions(asked, out, bar, jobs=core_count(jobs))
+        for name, sha in made.files.items():
+            folder.add("frames" if name.endswith(".parquet") else "recording", name, sha)
+        return folder.finish(made.entries, ExitCode.OK, sys.argv[1:]), f"kept in {out}; see {out / 'sessions.json'}"
+
+
+def sessions_table(document: bytes) -> list[str]:
+    """The sessions for a person."""
+    from formats.manifest import decode
+
+    header = ("session", "minutes", "bpm", "frames", "seed", "files")
+    rows = [
+        (e["session_id"], f"{e['duration_us'] / 6e7:.2f}", f"{e['bpm']:g}", str(e["n_frames"]), str(e["seed"]),
+         str(len(e["files"])))
+        for e in decode(document).entries
+    ]  # fmt: skip
+    return streams.columns(rows, header)
+
+
+def numbers(option: str, text: str) -> tuple[float, ...]:
+    """`92,120` as numbers. Raises UsageError naming the option."""
+    try:
+        return tuple(float(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise UsageError(f"{option} {text!r} is not a list of numbers", hint="separate them by commas") from None
+
+
+def fractions(values: list[str]) -> tuple[tuple[str, float], ...]:
+    """`mot=0.1` values as sorted pairs. Raises UsageError when one is not that, or comes twice."""
+    found: dict[str, float] = {}
+    for value in values:
+        name, eq, number = value.partition("=")
+        if not eq or name in found:
+            raise UsageError(f"--dropout {value!r} is not MODALITY=FRACTION, once each")
+        found[name] = numbers("--dropout", number)[0] if number.strip() else -1.0
+    return tuple(sorted(found.items()))
