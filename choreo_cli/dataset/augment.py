@@ -19,7 +19,7 @@ I64 = NDArray[np.int64]
 MIRRORED = ("hip_sway",)
 CIRCULAR = ("beat_phase",)
 _BOUNDS = {c.name: (c.lo, c.hi) for c in INPUTS}
-_MIRROR, _SHIFT, _NOISE = 0, 1, 2
+_MIRROR, _SHIFT = 0, 1
 _BELOW_ONE = np.nextafter(np.float32(1), np.float32(0))
 
 
@@ -43,11 +43,29 @@ class Augment:
             raise UsageError(f"no augmentation with mirror {self.mirror}, shift {self.shift}, noise {self.noise}")
 
 
-def _draws(seed: int, epoch: int, kind: int, window: int) -> np.random.Generator:
-    """A stream of its own for every (seed, epoch, kind, window): a counter-based generator needs no state."""
+def _mixed(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The output function of SplitMix64 (Steele, Lea & Flood, OOPSLA 2014): a bijection that looks random."""
+    z = z + np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def _uniform(seed: int, epoch: int, kind: int, windows: I64) -> NDArray[np.float64]:
+    """(B,) numbers in [0, 1), each from (seed, epoch, kind, window) alone."""
+    mask = 2**64 - 1
+    z = _mixed(np.array([seed & mask], np.uint64))
+    for part in (np.uint64(epoch & mask), np.uint64(kind), windows.astype(np.uint64)):
+        z = _mixed(z ^ part)
+    return np.asarray((z >> np.uint64(11)) * 2.0**-53, np.float64)
+
+
+def _normals(seed: int, epoch: int, window: int, shape: tuple[int, ...]) -> F32:
+    """Standard normal numbers of one window: a counter-based generator needs no state."""
     mask = 2**64 - 1
     key = np.array([seed & mask, epoch & mask], np.uint64)
-    return np.random.Generator(np.random.Philox(key=key, counter=np.array([0, 0, kind, window], np.uint64)))
+    draws = np.random.Generator(np.random.Philox(key=key, counter=np.array([0, 0, 0, window], np.uint64)))
+    return draws.standard_normal(shape, np.float32)
 
 
 def shifts(augment: Augment, seed: int, epoch: int, windows: I64, starts: I64, runs: I64, length: int) -> I64:
@@ -61,18 +79,12 @@ def shifts(augment: Augment, seed: int, epoch: int, windows: I64, starts: I64, r
     """
     low = np.maximum(-augment.shift, runs[:, 0] - starts)
     high = np.minimum(augment.shift, runs[:, 1] - length - starts)
-    return np.array(
-        [
-            _draws(seed, epoch, _SHIFT, w).integers(a, b, endpoint=True)
-            for w, a, b in zip(windows.tolist(), low.tolist(), high.tolist(), strict=True)
-        ],
-        np.int64,
-    )
+    return np.asarray(low + np.floor(_uniform(seed, epoch, _SHIFT, windows) * (high - low + 1)), np.int64)
 
 
 def mirrors(augment: Augment, seed: int, epoch: int, windows: I64) -> NDArray[np.bool_]:
     """(B,) whether each window is mirrored."""
-    return np.array([_draws(seed, epoch, _MIRROR, w).random() < augment.mirror for w in windows.tolist()], bool)
+    return _uniform(seed, epoch, _MIRROR, windows) < augment.mirror
 
 
 def mirror(x: F32, which: NDArray[np.bool_], columns: Sequence[str]) -> None:
@@ -93,7 +105,7 @@ def add_noise(
         deviation: (C,) training deviation of each column.
     """
     for row, window in zip(x, windows.tolist(), strict=True):
-        row += _draws(seed, epoch, _NOISE, window).standard_normal(row.shape, np.float32) * (augment.noise * deviation)
+        row += _normals(seed, epoch, window, row.shape) * (augment.noise * deviation)
     for k, name in enumerate(columns):
         if name in CIRCULAR:
             x[..., k] = np.minimum(np.mod(x[..., k], 1), _BELOW_ONE)
