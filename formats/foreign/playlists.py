@@ -211,7 +211,8 @@ def _sniff_json(head: bytes, name: str, size: int) -> bool:
             found.keys & {"title", "artist", "file", "path", "filename", "duration", "durations", "durationms"}
         )
     listed = [k for k in _LIST_KEYS[:-3] if k in found.opens]
-    return any(found.opens[k] == "[" for k in listed) or ("playlist" in listed and "tracks" in found.nested)
+    inside = found.nested & {"tracks", "items"}
+    return any(found.opens[k] == "[" or (k in ("playlist", "tracks") and inside) for k in listed)
 
 
 def decode_text(source: Source) -> str:
