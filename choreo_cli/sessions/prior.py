@@ -8,6 +8,7 @@ from typing import Any
 
 from choreo_cli.sessions.match import Candidate, session_start
 from choreo_cli.sessions.recordings import Session
+from formats.foreign.model import T0_SIGMA_US
 
 Entry = dict[str, Any]
 HOUR_US = 3_600_000_000
@@ -58,10 +59,23 @@ def of_clocks(body: Entry, session: Session, match: Candidate, begin_us: int, tz
         return Prior(-begin_us, None, tuple(notes), hint)
     if own_naive:
         notes.append(f"the local times of {name(body)} and of the music are taken to share a zone")
-    sigma = own_sigma if source == body["t0_source"] == "none" else round(math.hypot(own_sigma, start_sigma))
+    sigma = round(math.hypot(own_sigma, start_sigma))
     if source == "session" and not _own_clock(body):
         sigma = max(own_sigma, start_sigma)  # one clock, read once: its error does not count twice
+    stated = _stated_sigma(session)
+    if stated is not None:
+        sigma = stated
+        notes.append(f"the clocks of {session.id} agree to +-{2 * stated / 1e6:g} s, as its metadata state")
     return Prior(centre, sigma, tuple(notes), "" if abs(centre) < HOUR_US // 2 else _whole_hours(centre, session))
+
+
+def _stated_sigma(session: Session) -> int | None:
+    """How well a session's clocks agree when its metadata say so: a sigma other than the usual one of metadata."""
+    entry = session.entry
+    if entry is None or entry["t0_source"] not in ("metadata", "ntp") or entry["t0_sigma_us"] is None:
+        return None
+    sigma = int(entry["t0_sigma_us"])
+    return None if sigma == T0_SIGMA_US[entry["t0_source"]] else sigma
 
 
 def _own_clock(body: Entry) -> bool:
