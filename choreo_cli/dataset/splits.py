@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from choreo_cli.errors import UsageError
@@ -125,9 +125,20 @@ class SplitResult:
 
     def to_dict(self) -> dict[str, Any]:
         """The record kept in `pack.json`: everything but the assignments, which its `pairs` hold."""
-        doc = {k: v for k, v in asdict(self).items() if k not in ("by_pair", "folds")}
-        folds = [{"test": f.test, "val": f.val} for f in self.folds]
-        return {**doc, "salt": SALT, "counts": self.counts(), "folds": folds}
+        return {
+            "mode": self.mode,
+            "group": self.group,
+            "salt": SALT,
+            "counts": self.counts(),
+            "component_sizes": dict(self.component_sizes),
+            "empty_splits": list(self.empty_splits),
+            "folds": [f._asdict() for f in self.folds],
+            "moved": list(self.moved),
+            "held": list(self.held),
+            "conflicts": list(self.conflicts),
+            "notes": list(self.notes),
+            "leaks": list(self.leaks),
+        }
 
 
 def hash_u(group_id: str) -> float:

@@ -71,11 +71,13 @@ class Windows:
             pair_ids: Id of each stretch.
             splits: Split of each stretch.
         """
-        ids, names = np.asarray(pair_ids, dtype=np.str_), np.asarray(splits, dtype=np.str_)
+        import pyarrow as pa
+
         rest = {n: getattr(self, n) for n in Windows.__slots__ if n != "pair"}
-        if not len(self):
-            return {"pair_id": [], **rest, "split": []}
-        return {"pair_id": ids[self.pair], **rest, "split": names[self.pair]}
+        # Taken by code: no Python object and no wide text per window.
+        code = pa.array(self.pair)
+        ids, names = (pa.array(texts, pa.string()).take(code) for texts in (list(pair_ids), list(splits)))
+        return {"pair_id": ids, **rest, "split": names}
 
 
 def runs(t_us: ArrayLike, stretches: Sequence[Stretch], step_us: int = STEP_US) -> tuple[I64, I64, I32]:
