@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,6 +24,7 @@ CHOICES = {"kind": ("none", "linear", "exp"), "out_of_range": ("clamp", "hold"),
 MAX_BYTES = 64 * 1024
 MAX_TOKENS = 2000
 MAX_DEPTH = 8
+_EXPONENT = re.compile(r"[-+]?[0-9]{1,12}(?:\.[0-9]{0,12})?[eE][-+]?[0-9]{1,4}")
 
 
 class Ease(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -105,6 +107,7 @@ class _Loader:
             return self.mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
             raise self.fault(line, f"{_named(path)} is a list, not a value")
+        assert isinstance(node, yaml.ScalarNode)
         return self.scalar(node, path, line)
 
     def mapping(self, node: yaml.MappingNode, path: Keys) -> dict[str, Any]:
@@ -123,7 +126,7 @@ class _Loader:
             out[key] = self.value(value_node, (*path, key))
         return out
 
-    def scalar(self, node: yaml.Node, path: Keys, line: int) -> Any:
+    def scalar(self, node: yaml.ScalarNode, path: Keys, line: int) -> Any:
         text = str(node.value)
         if node.tag == "tag:yaml.org,2002:int" and len(text) < 20:
             try:
@@ -138,6 +141,11 @@ class _Loader:
             if not math.isfinite(number):
                 raise self.fault(line, f"{_named(path)}: {text} is not a finite number")
             return number
+        if node.tag == "tag:yaml.org,2002:str" and node.style is None and _EXPONENT.fullmatch(text[:40]):
+            # YAML 1.1 takes 1e3 for text because it has no point; nobody means that.
+            if not math.isfinite(float(text)):
+                raise self.fault(line, f"{_named(path)}: {text} is not a finite number")
+            return float(text)
         if node.tag == "tag:yaml.org,2002:str":
             return text[:200]
         raise self.fault(line, f"{_named(path)}: {text[:40]!r} is neither a number nor a word")
