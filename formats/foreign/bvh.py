@@ -222,7 +222,10 @@ def _rows(clip: BvhClip, block: bytes, first_line: int, declared: int, file: Pat
         clip.problems.append(f"truncated: line {row} has {counts[wrong[0]]} of {n} values and is dropped")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        values = np.fromstring(block, dtype=np.float64, sep=" ") if len(counts) else np.empty(0)
+        try:
+            values = np.fromstring(block, dtype=np.float64, sep=" ") if len(counts) else np.empty(0)
+        except ValueError:
+            values = np.empty(0)
     if len(values) != counts.sum():
         _find_bad(block, first_line, file)
     return np.asarray(values[: len(values) // n * n].reshape(-1, n))

@@ -204,18 +204,31 @@ def _spine(rig: Rig, pelvis: int, spine: list[int], rest: F64) -> None:
 
 
 def _head(rig: Rig, clip: BvhClip, names: list[tuple[str, str]], parents: list[int], rest: F64, top: int) -> None:
-    below = _below(top, parents)
+    arms = {j for side in "lr" for j in _arm_branch(rig, side, top, parents)}
+    below = [j for j in _below(top, parents) if j not in arms]
     tiny = 1e-3 * float(rest.max(initial=0.0))
     middle = [j for j in below if not names[j][0]]
     head = next((j for j in middle if names[j][1] == "head"), None)
     head = head or next((j for j in middle if names[j][1].startswith("head")), None)
     if head is None:
-        chains = [j for j in middle if j not in parents] or [j for j in below if j not in parents]
-        head = max(chains, key=lambda j: len(_path(j, parents)) if not names[j][0] else -1)
+        leaves = [j for j in middle or below if j not in parents]
+        if not leaves:
+            rig.weights["neck"] = rig.weights["head"] = {top: 1.0}
+            rig.flagged.append("head, the chest is used")
+            return
+        head = max(leaves, key=lambda j: len(_path(j, parents)))
         rig.flagged.append(f"head, {clip.joints[head].name} is used")
     between = [j for j in _path(head, parents)[len(_path(top, parents)) : -1] if rest[j] > tiny]
     rig.weights["head"] = {head: 1.0}
     rig.weights["neck"] = {between[0]: 1.0} if between else {top: 0.5, head: 0.5}
+
+
+def _arm_branch(rig: Rig, side: str, top: int, parents: list[int]) -> list[int]:
+    """Every joint of the branch below `top` that carries an arm."""
+    joint = next(iter(rig.weights[f"{side}_shoulder"]))
+    while parents[joint] != top and parents[joint] >= 0:
+        joint = parents[joint]
+    return [joint, *_below(joint, parents)]
 
 
 def _family(clip: BvhClip) -> str:
@@ -245,6 +258,7 @@ def _by_shape(clip: BvhClip, world: F64) -> Rig | None:
     rig = _assemble(clip, [("", "")] * len(parents), parents, rest, limbs)
     if rig is not None:
         rig.family = "by topology"
+        rig.flagged = [f for f in rig.flagged if not f.startswith("head")]
     return rig
 
 

@@ -32,11 +32,7 @@ def limbs_by_shape(parents: list[int], rest: F64, world: F64) -> dict[str, int] 
         chains = [(c, _chain(c, children, rest, tiny)) for c in below]
         for i, (a, one) in enumerate(chains):
             for b, two in chains[i + 1 :]:
-                if (
-                    len(one) >= 3
-                    and len(one) == len(two)
-                    and np.allclose(rest[one[:3]], rest[two[:3]], rtol=0.1, atol=tiny)
-                ):
+                if min(len(one), len(two)) >= 3 and np.allclose(rest[one[:3]], rest[two[:3]], rtol=0.1, atol=tiny):
                     forks.append((joint, a, b, one, two))
     if len(forks) < 2:
         return None
@@ -62,7 +58,13 @@ def limbs_by_shape(parents: list[int], rest: F64, world: F64) -> dict[str, int] 
         first_is_left = float(np.dot(middle[pair[0][0]] - middle[pair[1][0]], left)) >= 0
         for side, chain in zip("lr" if first_is_left else "rl", pair, strict=True):
             found.update({f"{side}_{part}": joint for part, joint in zip(parts, chain, strict=True)})
-    return found if len(set(found.values())) == 12 else None
+    if len(set(found.values())) < 12:
+        return None
+    for side in "lr":
+        above = parents[found[f"{side}_shoulder"]]
+        if above != arms[0]:
+            found[f"{side}_collar"] = above
+    return found
 
 
 def _chain(joint: int, children: list[list[int]], rest: F64, tiny: float) -> list[int]:

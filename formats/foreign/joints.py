@@ -154,7 +154,7 @@ def _one(name: str, side: str, part: str, parts: set[str]) -> str:
     if not side:
         if part in ("spine", "spine1", "spine2"):
             return _spine(part, parts) or name
-        if part == "root" and not parts & {"pelvis", "hips", "hip", "midhip"}:
+        if part == "root" and not parts & {"pelvis", "hips", "midhip"}:
             return "pelvis"
         return _MIDDLE.get(part, name)
     found = _SIDED.get(part)

@@ -193,7 +193,7 @@ def _frame(rows: _Rows, item: dict[str, Any], low: dict[str, Any], index: int, n
     key, time = _first(low, TIME_KEYS, rows.time_key)
     rows.time_key = rows.time_key or key
     frame = next((_frame_number(low[k]) for k in FRAME_KEYS if k in low), None)
-    people = _people(low)
+    people = people_in(low)
     if people is None:
         pose = find_pose(item, names)
         if pose is None:
@@ -235,7 +235,8 @@ def _frame_number(value: Any) -> int | None:
     return int(value) if isinstance(value, int | float) and abs(value) < 1e15 else None
 
 
-def _people(low: Mapping[str, Any]) -> list[tuple[Hashable, Any]] | None:
+def people_in(low: Mapping[str, Any]) -> list[tuple[Hashable, Any]] | None:
+    """(label, body) of everybody in a frame with a list or a dict of bodies; None when it has neither."""
     for key in PEOPLE_KEYS:
         value = low.get(key)
         if isinstance(value, list) and (not value or isinstance(value[0], dict)) and _bodies(value):

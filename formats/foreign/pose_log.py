@@ -9,7 +9,7 @@ from formats import jsonstrict
 from formats.errors import FormatError
 from formats.foreign.model import Facts, PoseStream
 from formats.foreign.pose_build import Hints, build, stream_facts
-from formats.foreign.pose_frames import RawPose, find_frames, header_of, read_frames
+from formats.foreign.pose_frames import RawPose, find_frames, header_of, people_in, read_frames
 from formats.foreign.pose_points import declared_names, find_pose, lower_keys
 from formats.foreign.pose_sniff import classify
 from formats.foreign.pose_table import read_pose_table
@@ -115,9 +115,7 @@ def _is_header(item: dict[str, Any]) -> bool:
     low = lower_keys(item)
     if str(low.get("type", "")).lower() in ("header", "meta", "metadata"):
         return True
-    return find_pose(item) is None and not any(
-        isinstance(low.get(k), list) for k in ("people", "persons", "bodies", "poses")
-    )
+    return find_pose(item) is None and people_in(low) is None
 
 
 def reader_of(rows: Callable[[Source], RawPose], hints: Hints) -> Callable[..., PoseStream]:

@@ -149,7 +149,7 @@ def find_pose(obj: Any, names: tuple[str, ...] | None = None, depth: int = 0) ->
                 return _with_scores(Pose(found.names, found.values, found.key or key), low)
         elif key in low and value is None:
             return Pose((), array("d"), key)
-    return _from_dict(obj) if obj or depth == 0 else Pose((), array("d"))
+    return _from_dict(obj, depth) if obj or depth == 0 else Pose((), array("d"))
 
 
 def declared_names(low: Mapping[str, Any]) -> tuple[str, ...] | None:
@@ -161,7 +161,7 @@ def declared_names(low: Mapping[str, Any]) -> tuple[str, ...] | None:
     return None
 
 
-def _from_dict(obj: Mapping[str, Any]) -> Pose | None:
+def _from_dict(obj: Mapping[str, Any], depth: int) -> Pose | None:
     found: dict[str, Point] = {}
     words = 0
     for key, value in obj.items():
@@ -170,7 +170,7 @@ def _from_dict(obj: Mapping[str, Any]) -> Pose | None:
             if at is not None and (value is not None or is_joint_word(key)):
                 found[key] = at
                 words += is_joint_word(key)
-    if found and (words or len(found) >= 3 or len(found) == len(obj)):
+    if found and (words or len(found) >= 3 or (depth and len(found) == len(obj))):
         _limit(len(found))
         return Pose(tuple(found), array("d", [x for p in found.values() for x in p]))
     return _flat_dict(obj) if not found else None
