@@ -128,8 +128,6 @@ RECORDING_SUFFIXES = frozenset(
         "npz",
         "npy",
         "parquet",
-        "jsonl",
-        "ndjson",
         "pkl",
         "mat",
         "mid",
@@ -222,12 +220,15 @@ def classify(head: bytes, name: str, size: int) -> tuple[str, str, str | None]:
     suffix = _suffix(name)
     promised = suffix in RECORDING_SUFFIXES
     if size == 0:
-        return "empty", "empty file", "the file is empty" if promised or suffix == "json" else None
+        return "empty", "empty file", "the file is empty" if promised or suffix in ("json", "jsonl", "ndjson") else None
     for magic, what in _MAGIC:
         if head.startswith(magic):
             fault = f"named .{suffix} but it is {what}" if promised and suffix not in ("npz", "safetensors") else None
             fault = "a zip archive without known features" if suffix == "npz" and magic[:2] == b"PK" else fault
             return "plain", f"{what}, {_NOT_RECORDING}", fault
+    if is_text(head) and suffix in ("jsonl", "ndjson"):
+        hint = "keys of no known recording: `choreo inspect FILE --suggest-map` makes a map for them"
+        return "plain", _text_note(head, name), hint
     if is_text(head):
         return "plain", _text_note(head, name), f"named .{suffix} but its content is not one" if promised else None
     if promised:

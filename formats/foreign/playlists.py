@@ -315,7 +315,8 @@ def _name_of(document: Any) -> str | None:
 @contained
 def _facts_json(source: Source) -> Facts:
     document = jsonstrict.loads(source.read_bytes(CAP), file=source.path)
-    return playlist_facts(_json_items(document), "playlist-json", _name_of(document))
+    synthetic = isinstance(document, dict) and document.get("synthetic") is True
+    return playlist_facts(_json_items(document), "playlist-json", _name_of(document), synthetic=synthetic)
 
 
 @contained

@@ -9,7 +9,6 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-
 from mutator import mutants
 
 from formats.errors import FormatError
