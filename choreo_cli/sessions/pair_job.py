@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +14,9 @@ from choreo_cli.sessions import overrides as by_hand
 from choreo_cli.sessions import pair as pairing
 from choreo_cli.sessions.dataset_out import DatasetOptions
 from choreo_cli.sessions.pairing import PairOptions
+from choreo_cli.sessions.prior import zone
 from formats import manifest as m
 from formats.atomic import sha256_file, write_bytes
-
-_TZ = re.compile(r"^([+-]?)(\d{1,2})(?::?(\d{2}))?$")
 
 
 @dataclass(slots=True)
@@ -78,17 +76,6 @@ def plan(
     return Job(
         manifest, roots, options, cut, created_by, manual, overrides, bool(chosen["synthetic"]), bool(chosen["preview"])
     )
-
-
-def zone(text: str) -> int | None:
-    """`+2`, `-03:30` as microseconds; None for an empty text."""
-    if not text:
-        return None
-    found = _TZ.match(text)
-    if not found or int(found[2]) > 14 or int(found[3] or 0) > 59:
-        raise UsageError(f"--tz {text!r} is not hours from UTC", hint="like +2 or -03:30")
-    sign = -1 if found[1] == "-" else 1
-    return sign * (int(found[2]) * 3600 + int(found[3] or 0) * 60) * 1_000_000
 
 
 def run(job: Job, out: Any, on_progress: Callable[..., None], todo: Path | None = None) -> pairing.Paired:

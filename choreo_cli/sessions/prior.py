@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
+from choreo_cli.errors import UsageError
 from choreo_cli.sessions.match import Candidate, session_start
 from choreo_cli.sessions.recordings import Session
 from formats.foreign.model import T0_SIGMA_US
 
 Entry = dict[str, Any]
 HOUR_US = 3_600_000_000
+_TZ = re.compile(r"^([+-]?)(\d{1,2})(?::?(\d{2}))?$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,3 +129,14 @@ def _whole_hours(centre: int, session: Session) -> str:
 
 def name(entry: Entry) -> str:
     return str(entry["path"]).rsplit("/", 1)[-1]
+
+
+def zone(text: str) -> int | None:
+    """`+2`, `-03:30` as microseconds; None for an empty text."""
+    if not text:
+        return None
+    found = _TZ.match(text)
+    if not found or int(found[2]) > 14 or int(found[3] or 0) > 59:
+        raise UsageError(f"--tz {text!r} is not hours from UTC", hint="like +2 or -03:30")
+    sign = -1 if found[1] == "-" else 1
+    return sign * (int(found[2]) * 3600 + int(found[3] or 0) * 60) * 1_000_000
