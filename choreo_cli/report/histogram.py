@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
-BINS = 24
+BINS = 16
 
 
 def counts(values: np.ndarray[Any, Any], lo: float, hi: float, bins: int = BINS) -> list[int]:

@@ -66,7 +66,7 @@ HEADER = ("column", "unit", "n", "missing", "min", "median", "max", "|z|>5", "di
 
 def column_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
     """One row of text for each column."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for c in found["columns"]:
         start = (c["name"], c["unit"], str(c["n"]), str(c["missing"] or "-"))
         if c["type"] == "bool":

@@ -56,7 +56,8 @@ def picture(content: Content, session: str | None = None) -> bytes:
 
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(STYLE)
+        for key, value in STYLE.items():
+            matplotlib.rcParams[key] = value  # type: ignore[index]
         figure = Figure(figsize=(12, 7.5), dpi=100, layout="constrained", facecolor="white")
         FigureCanvasAgg(figure)
         _drawer(content.kind)(figure, content, session)

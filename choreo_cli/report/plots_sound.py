@@ -115,5 +115,5 @@ def _fps(body: dict[str, Any], arrays: dict[str, Any]) -> float | None:
 def _beats(arrays: dict[str, Any], fps: float | None) -> np.ndarray[Any, Any]:
     for name, a in arrays.items():
         if "beat" in name and a.ndim == 1 and a.size > 1:
-            return a.astype(np.float64) / (fps or 1.0) if "frame" in name else a.astype(np.float64)
+            return np.asarray(a, np.float64) / ((fps or 1.0) if "frame" in name else 1.0)
     return np.empty(0)

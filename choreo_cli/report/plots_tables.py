@@ -28,7 +28,7 @@ def _rows(content: Content, session: str | None) -> tuple[Any, str]:
 
 
 def _column(data: Any, name: str) -> np.ndarray[Any, Any]:
-    return data.column(name).to_numpy(zero_copy_only=False)
+    return np.asarray(data.column(name).to_numpy(zero_copy_only=False))
 
 
 def frames(figure: Any, content: Content, session: str | None) -> None:
@@ -50,8 +50,9 @@ def frames(figure: Any, content: Content, session: str | None) -> None:
 
 
 def _liveliest(data: Any, t: np.ndarray[Any, Any]) -> float:
-    """Start of the stretch in which most is measured; the earliest of equals."""
+    """Start of the stretch in which most is measured and, of equals, most is moved."""
     live = sum(_column(data, m).astype(np.int64) for m, _, _ in _MASKS)
+    live = live + 0.1 * np.nan_to_num(_column(data, "motion_energy"))
     n = max(1, int(np.searchsorted(t, t[0] + ZOOM_S)))
     if len(t) <= n:
         return float(t[0])
@@ -91,7 +92,7 @@ def _heart(ax: Any, x: np.ndarray[Any, Any], hr: np.ndarray[Any, Any]) -> None:
         right.set_ylabel("no heart rate", color=SOFT)
     handles, labels = ax.get_legend_handles_labels()
     more, names = right.get_legend_handles_labels()
-    ax.legend(handles + more, labels + names, loc="upper right", ncols=3, bbox_to_anchor=(1, 1.13))
+    ax.legend(handles + more, labels + names, loc="upper right", ncols=3, bbox_to_anchor=(1, 1), borderaxespad=-2.2)
 
 
 def _whole(ax: Any, data: Any, t: np.ndarray[Any, Any]) -> None:

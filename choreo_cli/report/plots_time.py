@@ -26,7 +26,7 @@ def poses(figure: Any, content: Content, session: str | None) -> None:
     s = content.body
     if not len(s.t_us):
         return nothing(figure, "no poses")
-    grid = figure.add_gridspec(3, 2, height_ratios=(1.5, 1, 1.1), width_ratios=(1.6, 1))
+    grid = figure.add_gridspec(3, 2, height_ratios=(1.6, 1, 0.8), width_ratios=(1.6, 1))
     across, up = _plane(s)
     _bodies(figure.add_subplot(grid[0, 0]), s, across, up)
     _trails(figure.add_subplot(grid[0, 1]), s, across, up)
@@ -91,18 +91,21 @@ def _presence(ax: Any, s: Any, t: np.ndarray[Any, Any]) -> None:
     seen = np.isfinite(s.xyz).all(axis=2)
     edges = np.linspace(t[0], max(t[-1], t[0] + 1e-3), min(400, max(2, len(t))) + 1)
     column = np.clip(np.searchsorted(edges, t, "right") - 1, 0, len(edges) - 2)
+    from matplotlib.colors import LinearSegmentedColormap
+
+    colors = LinearSegmentedColormap.from_list("seen", [MOTION, "#dce6e8"])
     share = np.full((len(s.joints), len(edges) - 1), np.nan)
     for c in np.unique(column):
         share[:, c] = seen[column == c].mean(axis=0)
     image = ax.imshow(
-        share, aspect="auto", vmin=0, vmax=1, cmap="RdYlGn", interpolation="nearest", alpha=0.85,
+        share, aspect="auto", vmin=0, vmax=1, cmap=colors, interpolation="nearest",
         extent=(edges[0], edges[-1], len(s.joints) - 0.5, -0.5),
     )  # fmt: skip
     image.cmap.set_bad("white")
     ax.grid(False)
     step = max(1, -(-len(s.joints) // 12))
     ax.set_yticks(range(0, len(s.joints), step), [s.joints[k][:18] for k in range(0, len(s.joints), step)], fontsize=7)
-    ax.set_title(f"joints seen, {100 * float(seen.mean()):.1f} % of all; white = no pose")
+    ax.set_title(f"joints seen, {100 * float(seen.mean()):.1f} % of all; red = missing, white = no pose")
 
 
 def series(figure: Any, content: Content, session: str | None) -> None:
@@ -134,10 +137,14 @@ def beats(figure: Any, content: Content, session: str | None) -> None:
     top, bottom = figure.subplots(2, 1, sharex=True)
     top.plot(t[1:], 60 / np.diff(t), "o-", color=MOTION, markersize=3, linewidth=0.8)
     top.axhline(60 / slope, color=INK, linewidth=0.8, linestyle="--")
-    top.set(ylabel="beats/min")
+    around = max(0.01 * 60 / slope, 1.1 * float(np.abs(60 / np.diff(t) - 60 / slope).max()))
+    top.set(ylabel="beats/min", ylim=(60 / slope - around, 60 / slope + around))
     top.set_title(f"tempo from beat to beat; line fit {60 / slope:.3f} beats/min over {len(t)} beats")
-    bottom.stem(t, 1e3 * (t - start - slope * np.arange(len(t))), linefmt=SOFT, markerfmt="o", basefmt=" ")
-    bottom.set(ylabel="ms", xlabel="seconds of the music")
+    away = 1e3 * (t - start - slope * np.arange(len(t)))
+    bottom.vlines(t, 0, away, color=SOFT, linewidth=0.8)
+    bottom.plot(t, away, "o", color=HEART, markersize=2.5)
+    high = max(1.0, 1.1 * float(np.abs(away).max()))
+    bottom.set(ylim=(-high, high), ylabel="ms", xlabel="seconds of the music")
     bottom.set_title("beat against the line")
     return None
 

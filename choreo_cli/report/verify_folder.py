@@ -205,7 +205,8 @@ class Inspector:
     def _sha256(self, path: Path) -> str:
         if path not in self._hashes:
             with open_regular(path) as f:
-                self._hashes[path] = hashlib.file_digest(f, "sha256").hexdigest()
+                digest = hashlib.file_digest(f, "sha256")  # type: ignore[arg-type]  # a BinaryIO is a buffered file here
+            self._hashes[path] = digest.hexdigest()
         return self._hashes[path]
 
     def _run_record(self, path: Path, data: bytes) -> None:
