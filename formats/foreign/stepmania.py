@@ -19,7 +19,7 @@ from formats.foreign.source import Source
 CAP = 16 * 2**20
 MAX_BEATS = 1_000_000
 MAX_EVENTS = 100_000
-HIGHEST_BPM = 1e6
+HIGHEST_BPM, LOWEST_BPM = 1e6, 0.1
 _SONG_TAGS = frozenset(
     ("VERSION", "TITLE", "SUBTITLE", "ARTIST", "MUSIC", "OFFSET", "BPMS", "STOPS", "FREEZES", "DELAYS", "WARPS")
 )
@@ -132,6 +132,8 @@ def _pairs(tags: dict[str, str], *names: str) -> F64:
             continue
         if not is_number(beat.strip()) or not is_number(value.strip()):
             raise FormatError(f"{item.strip()[:40]!r} is not beat=value", field=names[0])
+        if abs(float(beat)) > MAX_BEATS or abs(float(value)) > 10 * HIGHEST_BPM:
+            raise FormatError(f"{item.strip()[:40]!r} is beyond any song", field=names[0])
         rows.append((float(beat), float(value)))
         if len(rows) > MAX_EVENTS:
             raise FormatError(f"more than {MAX_EVENTS} entries", field=names[0])
@@ -143,9 +145,9 @@ def _timing(tags: dict[str, str]) -> Timing:
     bpms = _pairs(tags, "BPMS")
     if not len(bpms):
         raise FormatError("no BPMS", field="BPMS")
-    if bool((bpms[:, 1] <= 0).any()) or bool((bpms[:, 1] > HIGHEST_BPM).any()):
+    if bool((bpms[:, 1] < LOWEST_BPM).any()) or bool((bpms[:, 1] > HIGHEST_BPM).any()):
         raise FormatError(
-            "a BPM that is negative, 0 or above a million", field="BPMS", hint="warps by BPM are not read"
+            "a BPM that is negative, below 0.1 or above a million", field="BPMS", hint="warps by BPM are not read"
         )
     bpms = bpms[np.concatenate((bpms[1:, 0] > bpms[:-1, 0], [True]))]
     first = int(np.searchsorted(bpms[:, 0], 0.0, side="right"))

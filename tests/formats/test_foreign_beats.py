@@ -165,7 +165,9 @@ def test_offset_warps_and_the_song_level_tags(tmp_path: Path) -> None:
     assert facts.meta["bpm_range"] == [75.0, 150.0]
 
 
-@pytest.mark.parametrize("bpms", ["", "0=-120", "0=0", "0=nan", "0=1e9", "0", "x=1", "0=1=2"])
+@pytest.mark.parametrize(
+    "bpms", ["", "0=-120", "0=0", "0=nan", "0=1e9", "0=1e-300", "0=120,1e300=9", "0", "x=1", "0=1=2"]
+)
 def test_charts_without_a_usable_tempo(tmp_path: Path, bpms: str) -> None:
     with pytest.raises(FormatError, match=r"a\.ssc"):
         stepmania.read(source(tmp_path, "a.ssc", chart(bpms)))
