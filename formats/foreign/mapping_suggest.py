@@ -18,7 +18,7 @@ from formats.foreign.source import Source
 
 _DEPTH = 5
 _LOOK = 20
-_AXIS = re.compile(r"^(?P<name>.+?)(?P<sep>[ _.:/-]?)(?P<axis>[A-Za-z]{0,6}[xyzXYZ]|[xyzXYZ][A-Za-z]{0,6})$")
+_AXIS = re.compile(r"^(?P<name>.+?)(?P<sep>[^0-9A-Za-z]?)(?P<axis>[A-Za-z]{0,6}[xyzXYZ]|[xyzXYZ][A-Za-z]{0,6})$")
 
 
 def suggest_map(source: Source) -> dict[str, Any]:
@@ -101,6 +101,8 @@ def _joints(frame: Any, path: tuple[str, ...] = ()) -> dict[str, Any] | None:
             found.append(_joints(value, (*path, key)))
         elif isinstance(value, list):
             found.append(_points(value, (*path, key)))
+            # The first of several people: a map names one of them.
+            found.append(_joints(value[0], (*path, key, "0")) if value else None)
     return max((f for f in found if f), key=lambda f: f["_count"], default=None)
 
 

@@ -42,9 +42,10 @@ def _listed(
         if look is not None:
             try:
                 found = look(source)
-            except (FormatError, ValueError, IndexError, struct.error, OverflowError, UnicodeDecodeError):
+            except (FormatError, ValueError, IndexError, KeyError, struct.error, OverflowError, UnicodeDecodeError):
                 found = {}
         n, fps = found.pop("n", None), found.pop("fps", None)
+        n = n if isinstance(n, int) and 0 < n < 10**9 else None
         rate = rate_of(fps)
         duration = round(n * 1e6 * rate[1] / rate[0]) if n and rate else None
         return Facts("motion", format_name, n=n, rate=rate, duration_us=duration, reason=reason(name), meta=found)
@@ -133,7 +134,7 @@ def sniff_pickle(head: bytes, name: str, size: int) -> bool:
     """Pickle opcodes: PROTO 2 to 5 with a sensible next opcode, or a text pickle by name."""
     if len(head) > 3 and head[0] == 0x80 and 2 <= head[1] <= 5:
         return head[2:3] in b"\x95}](cX\x8c\x89\x88K" or name.lower().endswith((".pkl", ".pickle"))
-    return head[:1] in (b"(", b"c") and name.lower().endswith((".pkl", ".pickle"))
+    return head[:1] in (b"(", b"c", b"}", b"]") and name.lower().endswith((".pkl", ".pickle"))
 
 
 def pickle_facts(source: Source) -> Facts:
@@ -167,8 +168,8 @@ def sniff_npy(head: bytes, name: str, size: int) -> bool:
 def npy_facts(source: Source) -> Facts:
     """HumanML3D features, joints, or the statistics that come with them."""
     shape = npy_shape(source.head)
-    if shape is None:
-        raise FormatError("no .npy header", file=source.path)
+    if not shape:
+        raise FormatError("no .npy header of a motion", file=source.path)
     meta = {"shape": list(shape)}
     if len(shape) == 1:
         return Facts("other", "humanml3d-statistics", n=shape[0], reason="statistics, not a recording", meta=meta)

@@ -142,9 +142,9 @@ def _rebuilt(
 ) -> tuple[CleanTime, tuple[int, int] | None, str, list[str], list[str]]:
     numbers = [raw.frame[i] for i in rows]
     index = np.array([raw.frame_of_row[i] for i in rows], np.int64)
-    if all(n is not None for n in numbers):
-        counted = np.array(numbers, np.int64)
-        index = counted if bool((np.diff(counted) > 0).all()) else index
+    if all(n is not None for n in numbers) and len(set(numbers)) == len(numbers):
+        index = np.array(numbers, np.int64)
+    index, keep = np.unique(index, return_index=True)
     rate = rate_of(fps)
     t_us = frame_times(index, rate)
     notes = ["time rebuilt from frame number / fps" if rate else ORDINAL]
@@ -153,7 +153,9 @@ def _rebuilt(
     if rate and duration and fps and abs(len(index) / fps - duration) > max(1.5 / fps, 0.02 * duration):
         faults.append(f"rate_contradiction: declared {fps:g} fps, implied {len(index) / duration:.3g}")
     source = "none" if rate is None else hints.fps_source if hints.fps else "declared"
-    clean_time = CleanTime(np.arange(len(rows)), t_us, rate, _start_clock(raw.header, None), ())
+    if bool((np.diff(keep) < 0).any()):
+        faults.append("backward_frames: frame numbers run backwards, frames sorted")
+    clean_time = CleanTime(keep, t_us, rate, _start_clock(raw.header, None), ())
     return clean_time, rate, source, notes, faults
 
 

@@ -34,6 +34,7 @@ COMMON_RATES: tuple[tuple[int, int], ...] = (
     (240, 1),
 )  # fmt: skip
 GAP_PERIODS = 5
+MAX_FRAMES = 10**9
 RATE_TOLERANCE = 0.03
 _US_LIMIT = 4_102_444_800_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -232,12 +233,17 @@ def _drop_repeats(rows: I64, raw: I64, values: F64 | None) -> tuple[I64, I64, li
 
 
 def frame_times(frames: I64, rate: tuple[int, int] | None) -> I64:
-    """Microseconds of frame numbers counted from the first one.
+    """Microseconds of increasing frame numbers counted from the first one.
 
     Without a rate time is unknown: the result then counts frames, one microsecond each, only to keep them in order.
     """
     first = frames - frames[0] if len(frames) else frames
+    if len(first) and int(first[-1]) > MAX_FRAMES:
+        # Numbers that cannot be frame numbers (a time in a file name) only give the order.
+        first = np.arange(len(first), dtype=np.int64)
     if rate is None:
         return first.astype(np.int64)
     num, den = rate
+    if len(first) and int(first[-1]) * 2_000_000 * den > 2**62:
+        return np.asarray(np.rint(first * (1e6 * den / num)), np.int64)
     return ((first.astype(np.int64) * (2_000_000 * den) + num) // (2 * num)).astype(np.int64)
