@@ -62,9 +62,9 @@ class Source:
         if self.size > cap:
             raise FormatError(f"{self.size} bytes is more than the {cap} a text file may have", file=self.path)
         with self.open() as f:
-            data = f.read(cap + 1)
-        if len(data) > cap:
-            raise FormatError(f"grew beyond {cap} bytes while being read", file=self.path)
+            data = f.read(min(self.size, cap) + 1)
+        if len(data) > self.size:
+            raise FormatError("grew while it was being read", file=self.path, hint="run it again when it is finished")
         return data
 
     def read_text(self, cap: int = TEXT_CAP) -> str:
