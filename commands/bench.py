@@ -1,0 +1,142 @@
+"""`choreo bench`: measure speed and memory beside a baseline and a floor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Annotated, Any
+
+import typer
+
+from choreo_cli import options, streams
+from choreo_cli.errors import ExitCode, UsageError
+
+app = options.app()
+EXITS = (ExitCode.NO, ExitCode.UNAVAILABLE, ExitCode.CANTCREAT, ExitCode.IO)
+EXAMPLES = (
+    ("choreo bench data --table", "Everything the data lane promises"),
+    ("choreo bench data --only data.feed --only data.pair_rows -o feed.json", "Two rows, kept"),
+    ("choreo bench data --quick | choreo inspect - --lines", "Small sizes, one row a line"),
+)
+# module -> what it is called with for --quick, and the rows it measures with what they mean
+SUITES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
+    "choreo_cli.metrics.bench_start": (
+        {"count": 3},
+        {
+            "data.start_help": "slowest help page against a bare typer program; one row more for each page",
+            "data.start_modules": "heavy packages that help pages load",
+        },
+    ),
+    "choreo_cli.metrics.bench_install": (
+        {},
+        {
+            "data.install_size": "base install on disk",
+            "data.install_time": "from a clone to a finished discover | pair (with --install)",
+        },
+    ),
+    "choreo_cli.dataset.bench": (
+        {"rows": 200_000, "repeats": 2},
+        {
+            "data.pair_rows": "joining and writing a million pose rows against pandas",
+            "data.feed": "windows from the pack against random Parquet row groups",
+            "data.feed_torch": "the same through a torch DataLoader",
+        },
+    ),
+}
+
+
+@app.callback()
+def bench() -> None:
+    """Measure speed and memory beside a baseline and a floor."""
+
+
+@app.command()
+def data(
+    *,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="NAME", help="This row, or all below it; repeatable.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Small sizes: whether it works, not how fast it is.")] = False,
+    install: Annotated[
+        bool, typer.Option("--install", help="Also install into fresh environments with pip; minutes, disk, network.")
+    ] = False,
+    listing: Annotated[bool, typer.Option("--list", help="Name the rows and leave.")] = False,
+    out: options.OutFile = None,
+    json: options.Json = False,
+    table: options.TableOut = False,
+    quiet: options.Quiet = False,
+    log_json: options.LogJson = None,
+) -> int:
+    """Measure the data lane: start-up, discover, features, pair, feed, memory.
+
+    Each row stands beside a baseline measured in the same run and beside its floor, the least it could cost. Nothing
+    else should run on the machine. Exit 1 when a goal is missed; a row that cannot be judged says why and does not
+    count. Figures change from run to run, so the bytes do too.
+    """
+    if listing:
+        streams.write_stdout("".join(f"{n}  {text}\n" for _, r in SUITES.values() for n, text in r.items()).encode())
+        return ExitCode.OK
+    names = chosen(only or [])
+    from choreo_cli import runtime
+    from choreo_cli.progress import Progress
+    from choreo_cli.report import bench_table
+    from formats.manifest import Manifest, encode
+
+    runtime.limit_threads(1)
+    made_by = runtime.provenance("bench data", {"only": names, "quick": quick, "install": install}, [])
+    made_by["deterministic"] = False
+    with Progress("bench data", quiet=quiet, log=log_json) as bar:
+        entries = measure(names, quick, install, bar)
+        for line in bench_table.remarks(entries):
+            bar.note(line)
+    doc = encode(Manifest("choreo.metrics/1", made_by, entries))
+    shown = partial(streams.columns, bench_table.rows(entries), bench_table.HEADER)
+    streams.emit(doc, shown, out=out, json=json, as_table=table, keep="keep it with -o FILE, or pipe it on")
+    return int(ExitCode.NO if any(e["pass"] is False for e in entries) else ExitCode.OK)
+
+
+def measure(names: list[str], quick: bool, install: bool, on_progress: Any) -> list[dict[str, Any]]:
+    """Entries of the chosen rows, sorted by name; a package is measured only when a row of it is wanted."""
+    from importlib import import_module
+
+    wanted = {m: s for m, s in SUITES.items() if not names or any(covers(n, r) for n in names for r in s[1])}
+    found: list[dict[str, Any]] = []
+    for done, (module, (small, _)) in enumerate(wanted.items()):
+        on_progress(done, len(wanted), module)
+        chosen_sizes = dict(small) if quick else {}
+        if module.endswith(".bench_start"):
+            chosen_sizes["lines"] = list(help_lines())
+        if module.endswith(".bench_install"):
+            chosen_sizes["install"] = install
+        found += import_module(module).bench(**chosen_sizes)
+    on_progress(len(wanted), len(wanted))
+    kept = [e for e in found if not names or any(covers(n, e["name"]) for n in names)]
+    return sorted(kept, key=lambda e: e["name"])
+
+
+def chosen(only: list[str]) -> list[str]:
+    """The names of `--only`, sorted. Raises UsageError for one that names no row."""
+    rows = [r for _, texts in SUITES.values() for r in texts]
+    for name in only:
+        if not any(covers(name, r) for r in rows):
+            from difflib import get_close_matches
+
+            near = get_close_matches(name, rows, 1)
+            hint = f"did you mean: {near[0]}?" if near else "see choreo bench data --list"
+            raise UsageError(f"--only {name!r} names no row", hint=hint)
+    return sorted(set(only))
+
+
+def covers(name: str, row: str) -> bool:
+    """Whether a name means a row: the row, one above it (`data`), or one below it (`data.start_help.pair`)."""
+    return row == name or row.startswith(f"{name}.") or name.startswith(f"{row}.")
+
+
+def help_lines() -> Iterable[list[str]]:
+    """Every command line that has a help page."""
+    from choreo_cli.app import COMMANDS, load
+
+    yield []
+    for name in COMMANDS:
+        yield [name]
+        yield from ([name, sub] for sub in getattr(load(name), "commands", None) or ())
