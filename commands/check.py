@@ -12,6 +12,12 @@ from choreo_cli import options, streams
 from choreo_cli.errors import ExitCode, UsageError
 
 app = options.app()
+EXITS = (ExitCode.NO, ExitCode.DATA, ExitCode.NOINPUT)
+EXAMPLES = (
+    ("choreo check dataset", "Every file of an output folder against its manifest"),
+    ("choreo check backup/inventory.json --root r0=/mnt/disk", "Recordings that have moved, against their inventory"),
+    ("choreo discover recordings | choreo check", "What was just listed"),
+)
 
 
 @app.command()

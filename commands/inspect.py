@@ -15,6 +15,17 @@ if TYPE_CHECKING:
     from choreo_cli.report.content import Content
 
 app = options.app()
+EXITS = (ExitCode.NO, ExitCode.DATA, ExitCode.NOINPUT, ExitCode.CANTCREAT, ExitCode.IO)
+EXAMPLES = (
+    ("choreo inspect dataset/frames.parquet", "Ranges, gaps, masks and histograms"),
+    ("choreo inspect dataset/frames.parquet --plot frames.png", "Motion energy, heart rate and beat in one picture"),
+    ("choreo inspect dataset/pairs.json --lines | head -n 3", "Entries for jq, miller or duckdb"),
+    ("choreo inspect dataset/frames.parquet --to csv -o frames.csv", "A spreadsheet"),
+    (
+        "choreo inspect poses.json --suggest-map > map.yaml; choreo inspect poses.json --map map.yaml",
+        "Keys of your own",
+    ),
+)
 
 
 @app.command()
@@ -22,7 +33,7 @@ def inspect(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Any file, or an output folder.")],
     plot: Annotated[Path | None, typer.Option("--plot", metavar="PNG", help="Draw it into this picture.")] = None,
     session: Annotated[
-        str | None, typer.Option("--session", metavar="ID", help="Which session of a table to draw; the first.")
+        str | None, typer.Option("--session", metavar="ID", help="Which session of a file with several to draw.")
     ] = None,
     lines: Annotated[bool, typer.Option("--lines", help="Print entries or rows as JSON Lines.")] = False,
     to: Annotated[Literal["csv"] | None, typer.Option("--to", metavar="csv", help="Print rows as CSV.")] = None,
@@ -48,7 +59,7 @@ def inspect(
         raise UsageError("--lines, --to and --suggest-map each print something else", hint="choose one")
     if suggest_map:
         return _suggest(file, out)
-    content = open_content(file, How(_load_map(map), fps))
+    content = open_content(file, How(_load_map(map), fps, session))
     if plot is not None:
         _draw(content, plot, session)
     if lines or to is not None:

@@ -1,8 +1,8 @@
 """A sha256 of the whole file inside the file itself, so that a lone copy shows any flipped bit.
 
 Where it lies: in Parquet between the last page and the footer (readers go by offsets, the bytes there are nobody's);
-in a ZIP (NPZ) as the archive comment; in safetensors as `choreo.sha256` of the metadata. It covers every other byte.
-JSON documents carry theirs in `formats.sealed` and `formats.manifest`, PNG has a CRC on every chunk.
+in safetensors as `choreo.sha256` of the metadata. It covers every other byte. JSON documents carry theirs in
+`formats.sealed` and `formats.manifest`, NPZ in `formats.audio_npz`; PNG has a CRC on every chunk.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from formats.foreign.source import open_regular
 MARK = b"choreo.seal.sha256="
 SEAL_BYTES = len(MARK) + 64
 _CHUNK = 1 << 20
-_EOCD = b"PK\x05\x06"
 _TENSOR_SEAL = re.compile(rb'"choreo\.sha256":"([0-9a-f]{64})"')
 _MAX_HEADER = 100 * 2**20
 PNG_START = b"\x89PNG\r\n\x1a\n"
@@ -29,18 +28,6 @@ PNG_START = b"\x89PNG\r\n\x1a\n"
 def seal_bytes(digest: hashlib._Hash) -> bytes:
     """The seal of what `digest` has seen."""
     return MARK + digest.hexdigest().encode()
-
-
-def seal_zip(data: bytes) -> bytes:
-    """A ZIP archive (NPZ) with its seal as the archive comment; it must have no comment yet.
-
-    Raises:
-        ValueError: not a ZIP without a comment.
-    """
-    if data[-22:-18] != _EOCD or data[-2:] != b"\0\0":
-        raise ValueError("not a zip archive without a comment")
-    body = data[:-2] + struct.pack("<H", SEAL_BYTES)
-    return body + seal_bytes(hashlib.sha256(body))
 
 
 def seal_tensors(data: bytes) -> bytes:
@@ -78,7 +65,7 @@ def verify_open(f: BinaryIO, path: str | Path) -> bool:
         _png_chunks(f, size, path)
         f.seek(0)
         return True
-    found = _parquet_seal(f, size) or _zip_seal(f, size) or _tensor_seal(f, size)
+    found = _parquet_seal(f, size) or _tensor_seal(f, size)
     if found is not None:
         start, end, want, filler = found
         if _digest_without(f, start, end, filler) != want:
@@ -120,13 +107,6 @@ def _parquet_seal(f: BinaryIO, size: int) -> _Place | None:
     if not seal.startswith(MARK):
         return None
     return start, start + SEAL_BYTES, seal[len(MARK) :], b""
-
-
-def _zip_seal(f: BinaryIO, size: int) -> _Place | None:
-    if size < 22 + SEAL_BYTES:
-        return None
-    seal = _read_at(f, size - SEAL_BYTES, SEAL_BYTES)
-    return (size - SEAL_BYTES, size, seal[len(MARK) :], b"") if seal.startswith(MARK) else None
 
 
 def _tensor_seal(f: BinaryIO, size: int) -> _Place | None:

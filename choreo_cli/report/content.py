@@ -71,10 +71,12 @@ class How:
     Args:
         map: A loaded map of one's own keys (`formats.foreign.mapping`).
         fps: Rate of poses whose file has none.
+        part: Which recording of a file that holds several.
     """
 
     map: dict[str, Any] | None = None
     fps: float | None = None
+    part: str | None = None
 
 
 def open_content(path: Path, how: How | None = None) -> Content:

@@ -27,7 +27,13 @@ def foreign(source: Source, reader: Reader, how: How) -> Content:
         if facts.reason is not None:
             (found.notes if reader.read is None else found.problems).append(facts.reason)
         return found
-    options = {"fps": how.fps} if how.fps is not None and reader.kind in ("pose", "motion") else {}
+    options: dict[str, Any] = {"fps": how.fps} if how.fps is not None and reader.kind in ("pose", "motion") else {}
+    if reader.format == "brace-beats":
+        if how.part is None:
+            found = Content(source.path, "document", facts.format, facts.n or 0, [], body=_facts_record(facts))
+            found.facts = _facts_record(facts)
+            return found
+        options["sequence"] = how.part
     if reader.kind == "audio":
         return _audio(source, facts)
     found = of_object(source.path, facts.format, reader.read(source, **options))

@@ -20,7 +20,7 @@ _MASKS = {"m_mot": "motion", "m_hr": "heart rate", "m_aud": "audio", "m_ctx": "b
 def ours(source: Source, family: str) -> Content:
     """Open an artefact of a family of `recognise`. Raises FormatError when it is damaged or has no inside."""
     opened = {
-        "parquet": parquet, "manifest": manifest, "sealed": sealed, "tensors": tensors, "npy": npy,
+        "parquet": parquet, "manifest": manifest, "sealed": sealed, "npz": npz, "tensors": tensors, "npy": npy,
         "control_map": control_map, "png": png, "sums": sums,
     }.get(family)  # fmt: skip
     if opened is None:
@@ -118,6 +118,21 @@ def sealed(path: Path) -> Content:
     schema = str(doc.get("schema", "sealed JSON"))
     found = Content(path, "document", schema, 1, [], body=doc)
     found.facts = {k: v for k, v in doc.items() if k != "schema"}
+    return found
+
+
+def npz(path: Path) -> Content:
+    """Audio features of ours."""
+    from choreo_cli.report.content_foreign import of_object
+    from formats.audio_npz import AUDIO_NPZ, decode
+
+    arrays, made = decode(Source.of(path).read_bytes(2**31), file=path)
+    found = of_object(path, AUDIO_NPZ.schema, arrays)
+    for s in found.signals:
+        s.spec = AUDIO_NPZ.column(s.name)
+        s.unit = s.spec.unit
+    if made:
+        found.facts["made by"] = f"choreo {made.get('command')} {made.get('choreo')}, run {made.get('run_id')}"
     return found
 
 

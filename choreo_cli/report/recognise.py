@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from formats.audio_npz import is_ours
 from formats.columns import Table
 from formats.errors import FormatError
 from formats.foreign.registry import Reader
 from formats.foreign.source import Source, open_regular
-from formats.wholeness import MARK, PNG_START
+from formats.wholeness import PNG_START
 
-OURS_MEMBER = b"__choreo__.json"
 _TAIL = 4096
 _JSON_LIKE = (b"{", b"[")
 
@@ -33,10 +33,10 @@ class Kind:
 @cache
 def tables() -> dict[str, Table]:
     """Every table that lies in a Parquet file of ours, by schema name."""
-    from formats import columns
+    from formats.columns import CONTEXT, FRAMES, WINDOWS
+    from formats.poses import POSES
 
-    found = {t.schema: t for t in vars(columns).values() if isinstance(t, Table)}
-    return dict(sorted(found.items()))
+    return {t.schema: t for t in (CONTEXT, FRAMES, POSES, WINDOWS)}
 
 
 @cache
@@ -70,7 +70,7 @@ def recognise(source: Source) -> Kind:
 def _by_ends(head: bytes, tail: bytes) -> str | None:
     if head[:4] == b"PAR1" or tail[-4:] == b"PAR1":
         return "parquet"
-    if MARK in tail[-200:] or (head[:2] == b"PK" and OURS_MEMBER in tail):
+    if is_ours(tail):
         return "npz"
     if head.startswith(b'{"schema":"choreo.') or b'\n],"head_sha256":"' in tail:
         return "manifest"
