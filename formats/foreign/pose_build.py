@@ -24,6 +24,7 @@ from formats.foreign.pose_frames import RawPose
 from formats.foreign.pose_people import follow
 from formats.foreign.pose_space import Space, space_of
 
+SYNTHETIC = "the file says that it is synthetic"
 ORDINAL = "time unknown: t_us counts frames, give the rate"
 
 
@@ -64,6 +65,8 @@ def build(raw: RawPose, hints: Hints | None = None) -> PoseStream:
         assumptions.append("pelvis is the midpoint of the hips")
     if flat and not np.isnan(xyz[:, :, 2]).all():
         assumptions.append("image-relative depth dropped")
+    if raw.header.get("synthetic") is True:
+        assumptions.append(SYNTHETIC)
     if not named:
         problems.append(f"unknown_joints: {xyz.shape[1]} joints without names")
     empty = int(np.count_nonzero(np.isnan(points).all(axis=(1, 2))))
@@ -248,6 +251,7 @@ def stream_facts(stream: PoseStream, kind: str, format_name: str, meta: dict[str
         meta={
             "joints": len(stream.joints), "dims": int(stream.xyz.shape[2]), "units": stream.units, "up": stream.up,
             "fps_source": stream.rate_source, "missing_fraction": round(missing, 6),
-            "assumptions": list(stream.assumptions), "problem_codes": sorted(counted), **(meta or {}),
+            "assumptions": list(stream.assumptions), "problem_codes": sorted(counted),
+            **({"synthetic": True} if SYNTHETIC in stream.assumptions else {}), **(meta or {}),
         },
     )  # fmt: skip

@@ -194,8 +194,10 @@ def _frame(rows: _Rows, item: dict[str, Any], low: dict[str, Any], index: int, n
     rows.time_key = rows.time_key or key
     frame = next((_frame_number(low[k]) for k in FRAME_KEYS if k in low), None)
     people = people_in(low)
+    pose = find_pose(item, names) if people is None else None
+    if people is None and pose is None:
+        people = _nested(item)
     if people is None:
-        pose = find_pose(item, names)
         if pose is None:
             rows.odd += 1
             return
@@ -213,6 +215,23 @@ def _frame(rows: _Rows, item: dict[str, Any], low: dict[str, Any], index: int, n
             found += 1
     if not found:
         rows.add(Pose((), array("d")), time, frame, index, None)
+
+
+def _nested(item: Mapping[str, Any]) -> list[tuple[Hashable, Any]] | None:
+    """Bodies under a key nobody told us of: one object with a pose in it, or an object of them by label."""
+    for value in item.values():
+        if not isinstance(value, dict):
+            continue
+        if _several(find_pose(value, depth=1)):
+            return [(None, value)]
+        inner = [(k, v) for k, v in value.items() if isinstance(v, dict) and _several(find_pose(v, depth=1))]
+        if inner:
+            return list(inner)
+    return None
+
+
+def _several(pose: Pose | None) -> bool:
+    return pose is not None and len(pose.values) >= 12
 
 
 def _first(low: Mapping[str, Any], keys: tuple[str, ...], known: str | None) -> tuple[str | None, Any]:
@@ -291,6 +310,8 @@ def assemble(poses: list[Pose], names: tuple[str, ...] | None = None) -> RawPose
         raise FormatError(f"{width} joints in {len(poses)} poses are more than fit the memory budget")
     out = np.full((len(poses), width, 4), np.nan)
     _fill(out, poses, order)
+    with np.errstate(invalid="ignore"):
+        out[~(np.abs(out) < 1e9)] = np.nan
     if order and list(order) == [str(i) for i in range(len(order))]:
         order = {}
     found = tuple(order) if order else (names if names and len(names) == width else names_by_count(width))

@@ -16,6 +16,11 @@ from formats.foreign.pose_table import read_pose_table
 from formats.foreign.registry import Reader
 from formats.foreign.source import Source
 
+# What a log without a header says in every line; the first line is asked.
+_SAID_PER_LINE = frozenset(
+    ("synthetic", "ntp", "clock", "units", "unit", "up", "clock_sigma_ms", "clock_sigma_us", "clock_sigma_s", "fps")
+)
+
 
 def read_json_rows(source: Source) -> RawPose:
     """Read the rows of a pose document or of JSON Lines, whichever the content is.
@@ -90,17 +95,7 @@ def _read_lines(source: Source, data: bytes) -> RawPose:
     raw = read_frames(_chain(first, stream), header, names[0] if names else None)
     if isinstance(first, dict):
         for key, value in header_of(first).items():
-            if key in (
-                "ntp",
-                "clock",
-                "units",
-                "unit",
-                "up",
-                "clock_sigma_ms",
-                "clock_sigma_us",
-                "clock_sigma_s",
-                "fps",
-            ):
+            if key in _SAID_PER_LINE:
                 raw.header.setdefault(key, value)
     raw.problems += problems
     return raw

@@ -139,6 +139,9 @@ def find_pose(obj: Any, names: tuple[str, ...] | None = None, depth: int = 0) ->
         return _from_list(obj, names)
     if not isinstance(obj, dict):
         return None
+    plain = _plain(obj) if depth else None
+    if plain is not None:
+        return plain
     low = lower_keys(obj)
     local = declared_names(low) or names
     for key in POSE_KEYS:
@@ -162,6 +165,9 @@ def declared_names(low: Mapping[str, Any]) -> tuple[str, ...] | None:
 
 
 def _from_dict(obj: Mapping[str, Any], depth: int) -> Pose | None:
+    plain = _plain(obj)
+    if plain is not None:
+        return plain
     found: dict[str, Point] = {}
     words = 0
     for key, value in obj.items():
@@ -174,6 +180,22 @@ def _from_dict(obj: Mapping[str, Any], depth: int) -> Pose | None:
         _limit(len(found))
         return Pose(tuple(found), array("d", [x for p in found.values() for x in p]))
     return _flat_dict(obj) if not found else None
+
+
+def _plain(obj: Mapping[str, Any]) -> Pose | None:
+    """The commonest pose, a dict of [x, y, z] under joint words, without a call per joint; None for any other."""
+    points = list(obj.values())
+    if not points or not all(type(p) is list and len(p) == 3 for p in points) or len(points) > MAX_JOINTS:
+        return None
+    if not {type(v) for p in points for v in p} <= {float, int} or not any(map(is_joint_word, obj)):
+        return None
+    values = array("d")
+    try:
+        for x, y, z in points:
+            values.extend((x, y, z, NAN))
+    except OverflowError:
+        return None
+    return Pose(tuple(obj), values)
 
 
 def _flat_dict(obj: Mapping[str, Any]) -> Pose | None:

@@ -225,7 +225,9 @@ def test_the_same_word_means_what_the_topology_says(tmp_path: Path, family: str)
     table = dict(FAMILY_NAMES[family])
     for ours, theirs in FAMILY_NAMES[family].items():
         if ours.startswith("Left"):
-            mirrored = theirs.replace("Left", "Right") if "Left" in theirs else theirs.replace("_L", "_R").replace("L_", "R_")
+            mirrored = (
+                theirs.replace("Left", "Right") if "Left" in theirs else theirs.replace("_L", "_R").replace("L_", "R_")
+            )
             table[ours.replace("Left", "Right")] = mirrored
     path = tmp_path / "a.bvh"
     stream = read(path, RIG.text(rename=lambda n: table.get(n, n)))
@@ -273,7 +275,10 @@ def test_a_truncated_last_row_is_dropped_and_named(tmp_path: Path) -> None:
     line = len(text.splitlines())
     stream = read(tmp_path / "a.bvh", text[: text.rstrip().rfind(" ") - 30])
     assert len(stream.t_us) == 23
-    assert stream.problems[0].startswith(f"truncated: line {line} has ") and "frame_count: 24 frames declared, 23 found" in stream.problems
+    assert (
+        stream.problems[0].startswith(f"truncated: line {line} has ")
+        and "frame_count: 24 frames declared, 23 found" in stream.problems
+    )
 
 
 @pytest.mark.parametrize("declared", [10, 30])
@@ -358,6 +363,12 @@ def test_no_body_keeps_the_source_names(tmp_path: Path) -> None:
 
 def test_a_deep_chain_of_joints_is_no_recursion(tmp_path: Path) -> None:
     depth = 3000
-    head = "".join(f"{'JOINT' if i else 'ROOT'} j{i}\n{{\nOFFSET 0 1 0\n" + ("" if i else "CHANNELS 3 Xposition Yposition Zposition\n") for i in range(depth))
-    stream = read(tmp_path / "a.bvh", "HIERARCHY\n" + head + "}" * depth + "\nMOTION\nFrames: 1\nFrame Time: 0.1\n0 0 0\n")
+    head = "".join(
+        f"{'JOINT' if i else 'ROOT'} j{i}\n{{\nOFFSET 0 1 0\n"
+        + ("" if i else "CHANNELS 3 Xposition Yposition Zposition\n")
+        for i in range(depth)
+    )
+    stream = read(
+        tmp_path / "a.bvh", "HIERARCHY\n" + head + "}" * depth + "\nMOTION\nFrames: 1\nFrame Time: 0.1\n0 0 0\n"
+    )
     assert len(stream.joints) == depth

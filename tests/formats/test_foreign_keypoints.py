@@ -60,17 +60,28 @@ def mediapipe_files(kind: str, world: np.ndarray, image: np.ndarray) -> tuple[st
         return [{"x": float(q[0]), "y": float(q[1]), "z": float(q[2]), "visibility": 0.9} for q in p]
 
     if kind == "image json":
-        return "a.json", json.dumps({"fps": 30, "frames": [{"frame": i, "landmarks": marks(p)} for i, p in enumerate(image)]})
+        return "a.json", json.dumps(
+            {"fps": 30, "frames": [{"frame": i, "landmarks": marks(p)} for i, p in enumerate(image)]}
+        )
     if kind == "both json":
-        rows = [{"timestamp_ms": i * 33.333, "poseLandmarks": marks(p), "poseWorldLandmarks": marks(w)} for i, (p, w) in enumerate(zip(image, world, strict=True))]
+        rows = [
+            {"timestamp_ms": i * 33.333, "poseLandmarks": marks(p), "poseWorldLandmarks": marks(w)}
+            for i, (p, w) in enumerate(zip(image, world, strict=True))
+        ]
         return "a.json", json.dumps(rows)
     if kind == "long csv":
         lines = ["time_s,landmark_id,x,y,z,visibility"]
         lines += [f"{i / 30:.6f},{j},{q[0]},{q[1]},{q[2]},0.9" for i, p in enumerate(image) for j, q in enumerate(p)]
         return "a.csv", "\n".join(lines)
-    heads = {"named csv": [f"{n.upper()}_{{}}" for n in MP], "numbered csv": [f"{{}}{i}" for i in range(33)], "landmark csv": [f"landmark_{i}_{{}}" for i in range(33)]}[kind]
+    heads = {
+        "named csv": [f"{n.upper()}_{{}}" for n in MP],
+        "numbered csv": [f"{{}}{i}" for i in range(33)],
+        "landmark csv": [f"landmark_{i}_{{}}" for i in range(33)],
+    }[kind]
     short = kind == "numbered csv"
-    lines = [",".join(["time_s", *(h.format(a) for h in heads for a in ("x", "y", "z", "v" if short else "visibility"))])]
+    lines = [
+        ",".join(["time_s", *(h.format(a) for h in heads for a in ("x", "y", "z", "v" if short else "visibility"))])
+    ]
     lines += [",".join([f"{i / 30:.6f}", *(f"{v}" for q in p for v in (*q, 0.9))]) for i, p in enumerate(image)]
     return "a.csv", "\n".join(lines)
 
@@ -87,10 +98,14 @@ def test_mediapipe(tmp_path: Path, kind: str) -> None:
     assert {"l_toe", "r_toe", "l_ankle", "l_shoulder", "r_wrist"} <= set(stream.joints)
     assert stream.up == "-y" and stream.rate == (30, 1)
     if kind == "both json":
-        np.testing.assert_allclose(stream.xyz[:, :33] / np.abs(stream.xyz).max(), world / np.abs(stream.xyz).max(), atol=1e-5)
+        np.testing.assert_allclose(
+            stream.xyz[:, :33] / np.abs(stream.xyz).max(), world / np.abs(stream.xyz).max(), atol=1e-5
+        )
         assert stream.xyz.shape[2] == 3
     else:
-        assert stream.units == "norm" and stream.xyz.shape[2] == 2 and "image-relative depth dropped" in stream.assumptions
+        assert (
+            stream.units == "norm" and stream.xyz.shape[2] == 2 and "image-relative depth dropped" in stream.assumptions
+        )
         np.testing.assert_allclose(stream.xyz[:, :33], image[:, :, :2], atol=1e-6)
         assert stream.confidence is not None and np.allclose(stream.confidence, 0.9)
 
@@ -98,16 +113,32 @@ def test_mediapipe(tmp_path: Path, kind: str) -> None:
 def coco_files(kind: str, px: np.ndarray) -> tuple[str, str]:
     flat = [[v for q in p for v in (float(q[0]), float(q[1]), 0.8)] for p in px]
     if kind == "results":
-        return "a.json", json.dumps([{"image_id": i, "category_id": 1, "keypoints": f, "score": 2.0} for i, f in enumerate(flat)])
+        return "a.json", json.dumps(
+            [{"image_id": i, "category_id": 1, "keypoints": f, "score": 2.0} for i, f in enumerate(flat)]
+        )
     if kind == "alphapose":
-        return "a.json", json.dumps([{"image_id": f"{i}.jpg", "category_id": 1, "keypoints": f, "score": 2.0, "idx": 1} for i, f in enumerate(flat)])
+        return "a.json", json.dumps(
+            [
+                {"image_id": f"{i}.jpg", "category_id": 1, "keypoints": f, "score": 2.0, "idx": 1}
+                for i, f in enumerate(flat)
+            ]
+        )
     if kind == "mmpose":
-        rows = [{"frame_id": i, "instances": [{"keypoints": p.tolist(), "keypoint_scores": [0.8] * 17}]} for i, p in enumerate(px)]
+        rows = [
+            {"frame_id": i, "instances": [{"keypoints": p.tolist(), "keypoint_scores": [0.8] * 17}]}
+            for i, p in enumerate(px)
+        ]
         return "a.json", json.dumps({"meta_info": {"dataset_name": "coco"}, "instance_info": rows})
     if kind == "csv":
         lines = [",".join(["frame", *(f"{n}_{a}" for n in names_of(COCO_17) for a in ("x", "y", "conf"))])]
         return "a.csv", "\n".join(lines + [",".join([str(i), *map(str, f)]) for i, f in enumerate(flat)])
-    return "a.json", json.dumps({"annotations": [{"id": i + 9, "image_id": i // 2, "category_id": 1, "keypoints": f} for i, f in enumerate(flat)]})
+    return "a.json", json.dumps(
+        {
+            "annotations": [
+                {"id": i + 9, "image_id": i // 2, "category_id": 1, "keypoints": f} for i, f in enumerate(flat)
+            ]
+        }
+    )
 
 
 @pytest.mark.parametrize("kind", ["results", "alphapose", "mmpose", "csv"])
@@ -137,7 +168,9 @@ def test_coco_people_of_one_image_are_one_frame(tmp_path: Path) -> None:
 
 def test_coco_points_not_labelled_are_missing(tmp_path: Path) -> None:
     flat = [float(v) for i in range(17) for v in ((0, 0, 0) if i == 3 else (100 + i, 200 + i, 2))]
-    (tmp_path / "a.json").write_text(json.dumps([{"image_id": i, "category_id": 1, "keypoints": flat} for i in range(4)]))
+    (tmp_path / "a.json").write_text(
+        json.dumps([{"image_id": i, "category_id": 1, "keypoints": flat} for i in range(4)])
+    )
     _, stream, _ = read(tmp_path / "a.json")
     assert np.isnan(stream.xyz[:, 3]).all() and np.isnan(stream.xyz).sum() == 4 * 2
 
@@ -150,12 +183,16 @@ def test_the_dwpose_sample(shared: Path) -> None:
     assert (stream.units, stream.up) == ("norm", "-y")
 
 
-@pytest.mark.parametrize("fps, duration, fault", [(30, 2.0, False), (25, 11.1, True), (30, 2.03, False), (60, 2.0, True)])
+@pytest.mark.parametrize(
+    "fps, duration, fault", [(30, 2.0, False), (25, 11.1, True), (30, 2.03, False), (60, 2.0, True)]
+)
 def test_a_tensor_whose_rate_contradicts_its_duration_is_flagged_not_stretched(
     tmp_path: Path, fps: float, duration: float, fault: bool
 ) -> None:
     tensor = body(60, 128, 2, low=0, high=10).tolist()
-    (tmp_path / "a.json").write_text(json.dumps({"metadata": {"fps": fps, "duration": duration}, "pose_tensor": tensor}))
+    (tmp_path / "a.json").write_text(
+        json.dumps({"metadata": {"fps": fps, "duration": duration}, "pose_tensor": tensor})
+    )
     _, stream, _ = read(tmp_path / "a.json")
     assert [p.split(":")[0] for p in stream.problems] == (["rate_contradiction"] if fault else [])
     assert stream.t_us[1] == round(1e6 / fps) and len(stream.t_us) == 60
@@ -171,7 +208,7 @@ def matrix(p: list[float]) -> list[float]:
 
 
 ARKIT_SHAPES: dict[str, Callable[[list[str], np.ndarray], Any]] = {
-    "positions": lambda names, p: {"joints": {n: q for n, q in zip(names, p.tolist(), strict=True)}},
+    "positions": lambda names, p: {"joints": dict(zip(names, p.tolist(), strict=True))},
     "transforms": lambda names, p: {"joints": {n: matrix(q) for n, q in zip(names, p.tolist(), strict=True)}},
     "columns": lambda names, p: {"joints": {n: {"transform": [matrix(q)[i : i + 4] for i in (0, 4, 8, 12)]} for n, q in zip(names, p.tolist(), strict=True)}},
     "arrays": lambda names, p: {"jointNames": names, "jointModelTransforms": [matrix(q) for q in p.tolist()]},
@@ -184,7 +221,9 @@ def test_arkit_91(tmp_path: Path, shape: str) -> None:
     names = arkit_names()
     p = body(12, 91, 3, low=names.index("left_foot_joint"), high=names.index("head_joint"))
     p[:, names.index("right_foot_joint"), 1] = 0.2
-    rows = [{"timestamp": 1_700_000_000 + i / 10, "tracked": True, **ARKIT_SHAPES[shape](names, q)} for i, q in enumerate(p)]
+    rows = [
+        {"timestamp": 1_700_000_000 + i / 10, "tracked": True, **ARKIT_SHAPES[shape](names, q)} for i, q in enumerate(p)
+    ]
     (tmp_path / "a.json").write_text(json.dumps({"frames": rows}))
     dialect, stream, _ = read(tmp_path / "a.json")
     assert dialect == "arkit" and (stream.units, stream.up) == ("m", "+y") and stream.rate == (10, 1)
@@ -195,12 +234,22 @@ def test_arkit_91(tmp_path: Path, shape: str) -> None:
 
 @pytest.mark.parametrize("style", ["raw", "swift"])
 def test_vision_points_grow_upwards(tmp_path: Path, style: str) -> None:
-    swift = ["root", "neck", "nose", *(f"{s}{p}" for s in ("left", "right") for p in ("Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle"))]
+    swift = [
+        "root",
+        "neck",
+        "nose",
+        *(f"{s}{p}" for s in ("left", "right") for p in ("Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle")),
+    ]
     names = swift if style == "swift" else list(VISION)
     top, bottom = ("nose", "leftAnkle") if style == "swift" else ("head_joint", "left_foot_joint")
     p = body(12, len(names), 2, low=names.index(bottom), high=names.index(top))
     rows = [
-        {"timestamp": 1_700_000_000 + i / 30, "joints": {n: {"x": float(a), "y": float(b), "confidence": 0.7} for n, (a, b) in zip(names, q, strict=True)}}
+        {
+            "timestamp": 1_700_000_000 + i / 30,
+            "joints": {
+                n: {"x": float(a), "y": float(b), "confidence": 0.7} for n, (a, b) in zip(names, q, strict=True)
+            },
+        }
         for i, q in enumerate(p)
     ]
     (tmp_path / "a.jsonl").write_text("\n".join(json.dumps(r) for r in rows))

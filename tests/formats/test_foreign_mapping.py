@@ -18,7 +18,19 @@ WORDS = {
     "Becken": "pelvis", "HueftL": "l_hip", "HueftR": "r_hip", "KnieL": "l_knee", "KnieR": "r_knee", "FussL": "l_ankle",
     "FussR": "r_ankle", "Kopf": "head", "Hand.L": "l_wrist",
 }  # fmt: skip
-REST = np.array([[0, .95, 0], [.1, .9, 0], [-.1, .9, 0], [.1, .5, 0], [-.1, .5, 0], [.1, .1, 0], [-.1, .1, 0], [0, 1.6, 0], [.7, 1.3, 0]])
+REST = np.array(
+    [
+        [0, 0.95, 0],
+        [0.1, 0.9, 0],
+        [-0.1, 0.9, 0],
+        [0.1, 0.5, 0],
+        [-0.1, 0.5, 0],
+        [0.1, 0.1, 0],
+        [-0.1, 0.1, 0],
+        [0, 1.6, 0],
+        [0.7, 1.3, 0],
+    ]
+)
 POSES = np.round(REST + np.cumsum(np.random.default_rng(2).normal(scale=0.01, size=(30, 1, 3)), axis=0), 4)
 T0 = 1_700_000_000_500
 STAMPS = [T0 + 40 * i for i in range(30)]
@@ -31,9 +43,20 @@ def shapes() -> dict[str, tuple[str, str]]:
         return [{"wann": {"ms": t}, "koerper": make(p)} for t, p in zip(STAMPS, POSES, strict=True)]
 
     odd = rows(lambda p: {n: {"px": q[0], "py": q[1], "pz": q[2]} for n, q in zip(names, p.tolist(), strict=True)})
-    arrays = rows(lambda p: {n: q for n, q in zip(names, p.tolist(), strict=True)})
-    listed = rows(lambda p: [{"wer": n, "ort_x": q[0], "ort_y": q[1], "ort_z": q[2], "conf": 0.5} for n, q in zip(names, p.tolist(), strict=True)])
-    flat = [{"wann": t, **{f"{n}|{a}": v for n, q in zip(names, p.tolist(), strict=True) for a, v in zip("XYZ", q, strict=True)}} for t, p in zip(STAMPS, POSES, strict=True)]
+    arrays = rows(lambda p: dict(zip(names, p.tolist(), strict=True)))
+    listed = rows(
+        lambda p: [
+            {"wer": n, "ort_x": q[0], "ort_y": q[1], "ort_z": q[2], "conf": 0.5}
+            for n, q in zip(names, p.tolist(), strict=True)
+        ]
+    )
+    flat = [
+        {
+            "wann": t,
+            **{f"{n}|{a}": v for n, q in zip(names, p.tolist(), strict=True) for a, v in zip("XYZ", q, strict=True)},
+        }
+        for t, p in zip(STAMPS, POSES, strict=True)
+    ]
     head = ";".join(["Zeit_ms", *(f"{n} P{a}" for n in names for a in "XYZ")])
     table = "\n".join([head, *(";".join([str(t), *map(str, p.ravel())]) for t, p in zip(STAMPS, POSES, strict=True))])
     return {
@@ -95,7 +118,20 @@ def test_a_wrong_map_names_its_line(tmp_path: Path, old: str, new: str, row: int
     assert row is None or e.value.row == row
 
 
-@pytest.mark.parametrize("text", ["", "[]", "a: b", "!!python/object/apply:os.system ['x']", "x: &a [*a]", "- " * 5000, "{" * 3000, "\x00", "format: json"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "a: b",
+        "!!python/object/apply:os.system ['x']",
+        "x: &a [*a]",
+        "- " * 5000,
+        "{" * 3000,
+        "\x00",
+        "format: json",
+    ],
+)
 def test_no_map_is_an_error(tmp_path: Path, text: str) -> None:
     path = tmp_path / "map.yaml"
     path.write_text(text)
@@ -140,7 +176,12 @@ def test_flat_numbers_with_names(tmp_path: Path) -> None:
 
 
 def test_nothing_like_joints_is_an_error(tmp_path: Path) -> None:
-    for name, text in (("a.json", '{"tracks": [{"title": "x"}]}'), ("a.csv", "a,b\n1,2\n"), ("b.json", "[1,2"), ("c.json", "")):
+    for name, text in (
+        ("a.json", '{"tracks": [{"title": "x"}]}'),
+        ("a.csv", "a,b\n1,2\n"),
+        ("b.json", "[1,2"),
+        ("c.json", ""),
+    ):
         (tmp_path / name).write_text(text)
         with pytest.raises(FormatError):
             suggest_map(Source.of(tmp_path / name))

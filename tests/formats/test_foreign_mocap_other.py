@@ -100,7 +100,9 @@ def test_a_damaged_zip_is_an_error(tmp_path: Path) -> None:
         mocap_other.amass_facts(Source.of(tmp_path / "a.npz"))
 
 
-@pytest.mark.parametrize("head, name", [(b"\x02\x50" + bytes(300), "a.c3d"), (b"\x00\x50" + bytes(2000), "a.bin"), (b"PK\x03\x04", "a.npz")])
+@pytest.mark.parametrize(
+    "head, name", [(b"\x02\x50" + bytes(300), "a.c3d"), (b"\x00\x50" + bytes(2000), "a.bin"), (b"PK\x03\x04", "a.npz")]
+)
 def test_short_or_wrong_heads_are_nobodys(head: bytes, name: str) -> None:
     assert not [r.format for r in mocap_other.READERS if r.sniff(head, name, len(head))]
 

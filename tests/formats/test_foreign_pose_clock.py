@@ -67,7 +67,9 @@ def test_clean_time_is_strictly_increasing_and_loses_only_repeats(stamps: list[i
     assert [stamps[i] for i in found.keep] == sorted(set(stamps))
 
 
-@pytest.mark.parametrize("value", [float("inf"), float("nan"), None, True, "later", [], {}, 10**400, "9" * 5000, -1e300])
+@pytest.mark.parametrize(
+    "value", [float("inf"), float("nan"), None, True, "later", [], {}, 10**400, "9" * 5000, -1e300]
+)
 def test_no_time_is_no_time(value: object) -> None:
     found = parse_times([value, 1_700_000_000.0], "t")
     assert found.valid.tolist() == [False, True]

@@ -183,7 +183,11 @@ def test_null_joints_and_empty_poses_are_nan_and_kept(tmp_path: Path) -> None:
 
 
 def test_a_cut_last_line_is_a_problem_that_names_its_row(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.jsonl", [{"t_us": u, "joints": as_dict(p)} for u, p in zip(STAMPS, POSES, strict=True)], lines=True)
+    path = write(
+        tmp_path / "a.jsonl",
+        [{"t_us": u, "joints": as_dict(p)} for u, p in zip(STAMPS, POSES, strict=True)],
+        lines=True,
+    )
     path.write_bytes(path.read_bytes()[:-40])
     got = read(path)
     assert len(got.t_us) == len(POSES) - 1
@@ -191,7 +195,11 @@ def test_a_cut_last_line_is_a_problem_that_names_its_row(tmp_path: Path) -> None
 
 
 def test_a_broken_line_in_the_middle_is_refused_by_row(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.jsonl", [{"t_us": u, "joints": as_dict(p)} for u, p in zip(STAMPS, POSES, strict=True)], lines=True)
+    path = write(
+        tmp_path / "a.jsonl",
+        [{"t_us": u, "joints": as_dict(p)} for u, p in zip(STAMPS, POSES, strict=True)],
+        lines=True,
+    )
     text = path.read_text().split("\n")
     text[7] = text[7][:50]
     path.write_text("\n".join(text))
@@ -201,7 +209,10 @@ def test_a_broken_line_in_the_middle_is_refused_by_row(tmp_path: Path) -> None:
 
 
 def test_gaps_are_reported_not_filled(tmp_path: Path) -> None:
-    rows = [{"t_us": us + (2_000_000 if i >= 20 else 0), "joints": as_dict(p)} for i, (us, p) in enumerate(zip(STAMPS, POSES, strict=True))]
+    rows = [
+        {"t_us": us + (2_000_000 if i >= 20 else 0), "joints": as_dict(p)}
+        for i, (us, p) in enumerate(zip(STAMPS, POSES, strict=True))
+    ]
     got = read(write(tmp_path / "a.jsonl", rows, lines=True))
     assert len(got.t_us) == len(POSES) and got.rate == (30, 1)
     assert got.problems == ("gaps: 1 gaps longer than 5 median periods, longest 2.033 s",)
@@ -220,11 +231,17 @@ def test_a_declared_rate_against_the_duration_is_a_contradiction(tmp_path: Path)
     document = {"fps": 25, "duration": 7.4, "frames": [{"joints": as_dict(p)} for p in POSES]}
     got = read(write(tmp_path / "a.json", document))
     assert got.problems == ("rate_contradiction: declared 25 fps, implied 5.41",)
-    assert got.rate == (25, 1) and got.rate_source == "declared" and "time rebuilt from frame number / fps" in got.assumptions
+    assert (
+        got.rate == (25, 1)
+        and got.rate_source == "declared"
+        and "time rebuilt from frame number / fps" in got.assumptions
+    )
 
 
 def test_no_time_and_no_rate_is_said(tmp_path: Path) -> None:
-    got = read(write(tmp_path / "a.json", {"frames": [{"frame": i + 7, "joints": as_dict(p)} for i, p in enumerate(POSES)]}))
+    got = read(
+        write(tmp_path / "a.json", {"frames": [{"frame": i + 7, "joints": as_dict(p)} for i, p in enumerate(POSES)]})
+    )
     assert got.rate is None and got.rate_source == "none" and got.t_us.tolist() == list(range(len(POSES)))
     assert "time unknown: t_us counts frames, give the rate" in got.assumptions
     again = pose_log.read_json(Source.of(tmp_path / "a.json"), fps=10)
@@ -321,7 +338,33 @@ def test_a_missing_pelvis_is_the_middle_of_the_hips(tmp_path: Path) -> None:
     assert "pelvis is the midpoint of the hips" in got.assumptions
 
 
-@pytest.mark.parametrize("content", [b"", b"   \n", b"[]", b"{}", b"null", b'{"frames": []}', b'{"frames": [1, 2]}', b"[[]]", b'"x"'])
+@pytest.mark.parametrize("where", ["line", "document"])
+def test_synthetic_is_said_in_the_facts(tmp_path: Path, where: str) -> None:
+    rows = [{"t_us": us, "joints": as_dict(p)} for us, p in zip(STAMPS, POSES, strict=True)]
+    if where == "line":
+        path = write(tmp_path / "a.jsonl", [{**r, "synthetic": True} for r in rows], lines=True)
+    else:
+        path = write(tmp_path / "a.json", {"synthetic": True, "frames": rows})
+    source = Source.of(path)
+    reader = next(r for r in pose_log.READERS if r.sniff(source.head, source.name, source.size))
+    assert reader.facts(source).meta["synthetic"] is True
+    plain = write(tmp_path / "b.jsonl", rows, lines=True)
+    assert "synthetic" not in pose_log.READERS[0].facts(Source.of(plain)).meta
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_pose_under_an_unknown_key_is_found(tmp_path: Path, depth: int) -> None:
+    rows = []
+    for us, p in zip(STAMPS, POSES, strict=True):
+        body: dict[str, Any] = {"joints": as_dict(p)}
+        rows.append({"timestamp": us / 1e6, "capture": body if depth == 1 else {"phone-1": body}})
+    got = read(write(tmp_path / "a.json", {"snapshots": rows}))
+    np.testing.assert_allclose(got.xyz, POSES, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"   \n", b"[]", b"{}", b"null", b'{"frames": []}', b'{"frames": [1, 2]}', b"[[]]", b'"x"']
+)
 def test_nothing_inside_is_one_clear_error(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(content)

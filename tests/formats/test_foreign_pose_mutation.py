@@ -10,18 +10,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mutator import mutants
+from test_foreign_bvh import Rig
+from test_foreign_keypoints import ARKIT_SHAPES, arkit_names, body, coco_files, mediapipe_files
+from test_foreign_mapping import shapes
+from test_foreign_openpose import person
+from test_foreign_pose_log import POSES, STAMPS, as_dict, as_list, as_xyz
 
 from formats.errors import FormatError
 from formats.foreign import arkit, bvh, keypoints, mapping, mocap_other, openpose, pose_log, qom, vision
 from formats.foreign.mapping_suggest import suggest_map
 from formats.foreign.model import Facts, PoseStream, Series
 from formats.foreign.source import Source
-from test_foreign_bvh import Rig
-from test_foreign_keypoints import ARKIT_SHAPES, arkit_names, body, coco_files, mediapipe_files
-from test_foreign_mapping import shapes
-from test_foreign_openpose import person
-from test_foreign_pose_log import POSES, STAMPS, as_dict, as_list, as_xyz
-from mutator import mutants
 
 Reading = Callable[[Source], object]
 
@@ -29,12 +29,28 @@ Reading = Callable[[Source], object]
 def seeds() -> dict[str, tuple[str, bytes, list[Reading]]]:
     rows = [{"t_us": us, "joints": as_dict(p)} for us, p in zip(STAMPS[:6], POSES, strict=False)]
     lines = "\n".join(json.dumps(r) for r in rows)
-    document = json.dumps({"fps": 30, "frames": [{"time": us / 1e6, "people": [{"id": 1, "joints": as_list(p)}, {"id": 2, "joints": as_xyz(p)}]} for us, p in zip(STAMPS[:4], POSES, strict=False)]})
+    document = json.dumps(
+        {
+            "fps": 30,
+            "frames": [
+                {"time": us / 1e6, "people": [{"id": 1, "joints": as_list(p)}, {"id": 2, "joints": as_xyz(p)}]}
+                for us, p in zip(STAMPS[:4], POSES, strict=False)
+            ],
+        }
+    )
     image = body(3, 33, 3, 0, 27)
     px = np.round(body(4, 17, 2, 0, 15) * 1000, 1)
     names = arkit_names()
-    table = "time_s," + ",".join(f"{n}_{a}" for n in as_dict(POSES[0]) for a in "xyz") + "\n" + "\n".join(",".join([f"{i / 30:.4f}", *(f"{v:.3f}" for v in POSES[i].ravel())]) for i in range(5))
-    swift = {n: {"x": 0.5, "y": 0.2, "confidence": 0.9} for n in ("root", "neck", "leftShoulder", "rightShoulder", "leftHip", "rightHip")}
+    table = (
+        "time_s,"
+        + ",".join(f"{n}_{a}" for n in as_dict(POSES[0]) for a in "xyz")
+        + "\n"
+        + "\n".join(",".join([f"{i / 30:.4f}", *(f"{v:.3f}" for v in POSES[i].ravel())]) for i in range(5))
+    )
+    swift = {
+        n: {"x": 0.5, "y": 0.2, "confidence": 0.9}
+        for n in ("root", "neck", "leftShoulder", "rightShoulder", "leftHip", "rightHip")
+    }
     ark = [{"timestamp": 1.7e9 + i, **ARKIT_SHAPES["columns"](names, body(1, 91, 3, 1, 2)[0])} for i in range(2)]
     head = bytearray(1024)
     head[0:2] = b"\x02\x50"

@@ -83,7 +83,11 @@ def test_other_csv_is_left_alone(text: str) -> None:
 
 
 def test_sniffing_is_cheap() -> None:
-    heads = [json.dumps(OTHERS[n], indent=2).encode()[:4096] for n in OTHERS] + [b"RIFF" + bytes(4092), b"\xff\xfb" + b"\xaa" * 4094, b"word " * 800]
+    heads = [json.dumps(OTHERS[n], indent=2).encode()[:4096] for n in OTHERS] + [
+        b"RIFF" + bytes(4092),
+        b"\xff\xfb" + b"\xaa" * 4094,
+        b"word " * 800,
+    ]
     started = time.process_time()
     for _ in range(30):
         for head in heads:

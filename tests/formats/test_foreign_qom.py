@@ -32,7 +32,9 @@ def test_milliseconds_and_other_spellings(tmp_path: Path) -> None:
     assert np.isnan(series.values[:, 2]).all() and series.t_us[1] == 40_000
 
 
-@pytest.mark.parametrize("text", ["time_s,qom\n", "frame,qom\n1,2\n", "time_s,qom\n0,1\n0.1\n0.2,3\n", "time_s,qom\nx,1\ny,2\n"])
+@pytest.mark.parametrize(
+    "text", ["time_s,qom\n", "frame,qom\n1,2\n", "time_s,qom\n0,1\n0.1\n0.2,3\n", "time_s,qom\nx,1\ny,2\n"]
+)
 def test_a_table_without_time_or_rows_is_one_clear_error(tmp_path: Path, text: str) -> None:
     path = tmp_path / "a.csv"
     path.write_text(text)

@@ -50,7 +50,9 @@ def test_round_trip(tmp_path: Path, n: int, joints: int, dims: int, scored: bool
 
 def test_the_same_stream_is_the_same_bytes(tmp_path: Path) -> None:
     digests = {
-        tables.write_table(tmp_path / f"{i}.parquet", poses.POSES, poses.columns(stream(), "a"), poses.metadata(stream(), "a"))
+        tables.write_table(
+            tmp_path / f"{i}.parquet", poses.POSES, poses.columns(stream(), "a"), poses.metadata(stream(), "a")
+        )
         for i in range(2)
     }
     assert len(digests) == 1
