@@ -26,7 +26,7 @@ PEOPLE_KEYS: tuple[str, ...] = (
 )  # fmt: skip
 LABEL_KEYS: tuple[str, ...] = (
     "person", "person_id", "personid", "track_id", "trackid", "idx", "body_id", "bodyid", "subject", "performer",
-    "device", "device_id", "deviceid", "camera", "camera_id", "id",
+    "device", "device_id", "deviceid", "camera", "camera_id",
 )  # fmt: skip
 _COLUMN_KEYS = (
     "positions", "joints", "joint_positions", "poses", "keypoints", "landmarks", "frames", "data", "pose_tensor",
@@ -147,6 +147,9 @@ class _Rows:
         self.values += len(pose.values)
         if self.values > 4 * MAX_VALUES or len(self.poses) >= ROW_LIMIT:
             raise FormatError("more joint positions than fit the memory budget")
+        last = self.poses[-1].names if self.poses else None
+        if pose.names is not last and pose.names == last:
+            pose = Pose(last, pose.values, pose.key)  # one tuple of names for all poses, not one per line
         self.poses.append(pose)
         self.time.append(time)
         self.frame.append(frame)
@@ -281,7 +284,7 @@ def _is_point(value: Any) -> bool:
 
 def _label(low: Mapping[str, Any]) -> Hashable:
     found = [low[k] for k in LABEL_KEYS if isinstance(low.get(k), str | int) and not isinstance(low.get(k), bool)]
-    return tuple(found) if found else None
+    return tuple(found) if found else low.get("id") if isinstance(low.get("id"), str | int) else None
 
 
 def assemble(poses: list[Pose], names: tuple[str, ...] | None = None) -> RawPose:

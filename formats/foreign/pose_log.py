@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -68,8 +69,7 @@ def _read_lines(source: Source, data: bytes) -> RawPose:
     names: list[tuple[str, ...]] = []
 
     def frames() -> Iterator[Any]:
-        lines = data.split(b"\n")
-        last = max((i for i, line in enumerate(lines) if line.strip()), default=0)
+        lines = io.BytesIO(data)
         started = False
         for index, line in enumerate(lines):
             if not line.strip():
@@ -77,7 +77,7 @@ def _read_lines(source: Source, data: bytes) -> RawPose:
             try:
                 item = jsonstrict.loads(line, file=source.path, row=index + 1)
             except FormatError as e:
-                if index != last or not started:
+                if not started or lines.read().strip():
                     raise
                 problems.append(f"truncated: line {index + 1} is cut and dropped ({e.message})")
                 return

@@ -254,7 +254,9 @@ def test_frame_numbers_with_holes_keep_their_time(tmp_path: Path) -> None:
     assert got.t_us[10] == 20 * 20_000
 
 
-@pytest.mark.parametrize("where", ["labels in the frame", "labels as keys", "one line each"])
+@pytest.mark.parametrize(
+    "where", ["labels in the frame", "labels as keys", "one line each", "one line each with an id"]
+)
 def test_the_longest_of_several_people_is_followed(tmp_path: Path, where: str) -> None:
     other = dance(seed=5) + 3
     rows: list[Any] = []
@@ -265,7 +267,10 @@ def test_the_longest_of_several_people_is_followed(tmp_path: Path, where: str) -
         elif where == "labels as keys":
             rows.append({"t_us": us, "people": {k: {"joints": as_dict(q)} for k, q in people[::-1]}})
         else:
-            rows += [{"t_us": us, "device": k, "joints": as_dict(q)} for k, q in people]
+            extra = [{"id": len(rows) + j} if "id" in where else {} for j in range(len(people))]
+            rows += [
+                {"t_us": us, "device": k, **e, "joints": as_dict(q)} for (k, q), e in zip(people, extra, strict=True)
+            ]
     got = read(write(tmp_path / "a.jsonl", rows, lines=True))
     np.testing.assert_allclose(got.xyz, POSES, atol=1e-6)
     assert got.problems == ("several_people: 2 people or devices, the longest (40 of 60 rows) is followed",)
