@@ -119,16 +119,13 @@ def library(entries: list[Entry]) -> Library:
     usable = [e for e in entries if e["reason"] is None]
     sessions = _sessions(usable)
     taken = {id(e) for s in sessions for e in s.sounds}
-    music = [e for e in usable if e["kind"] in MUSIC and id(e) not in taken and not _has_body(e, sessions)]
+    music = [e for e in usable if e["kind"] in MUSIC and id(e) not in taken]
     tracks = [Track(e, _title(e)) for e in music]
     _place(tracks, [e for e in usable if e["kind"] == "playlist"])
     _group(tracks)
-    loose = [e for e in usable if e["kind"] == "beats" and not any(e in s.beats for s in sessions)]
+    held = {id(e) for s in sessions for e in s.beats}
+    loose = [e for e in usable if e["kind"] == "beats" and id(e) not in held]
     return Library(sessions, tracks, loose)
-
-
-def _has_body(entry: Entry, sessions: list[Session]) -> bool:
-    return any(s.bodies and entry["session"] == s.id and entry in s.sounds for s in sessions)
 
 
 def _sessions(usable: list[Entry]) -> list[Session]:
@@ -206,15 +203,18 @@ def _item_track(
 
 def _group(tracks: list[Track]) -> None:
     """Encodings of one song: same normalised title and duration within 1 s, or the same content."""
-    firsts: list[Track] = []
-    for t in sorted(tracks, key=lambda t: (t.entry["root"], t.path)):
-        for f in firsts:
-            if t.entry["sha256"] == f.entry["sha256"] or _same_song(t, f):
-                t.group = f.group
-                break
-        else:
-            t.group = f"track:{t.id}"
-            firsts.append(t)
+    by_content: dict[str | None, tuple[int, Track]] = {}
+    by_title: dict[str, list[tuple[int, Track]]] = {}
+    for order, t in enumerate(sorted(tracks, key=lambda t: (t.entry["root"], t.path))):
+        title = normal_title(t.title)
+        same = [f for f in by_title.get(title, ()) if _same_song(t, f[1])]
+        same += [f for f in (by_content.get(t.entry["sha256"]),) if f is not None]
+        if same:
+            t.group = min(same, key=lambda f: f[0])[1].group  # the first that fits, as a search in order would find it
+            continue
+        t.group = f"track:{t.id}"
+        by_content[t.entry["sha256"]] = (order, t)
+        by_title.setdefault(title, []).append((order, t))
 
 
 def _same_song(a: Track, b: Track) -> bool:
