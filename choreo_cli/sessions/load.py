@@ -42,7 +42,7 @@ def read(entry: Entry, roots: dict[str, Path]) -> object:
     if entry["format"] == "openpose-folder":
         from formats.foreign.openpose import read_folder
 
-        return read_folder(path, fps=entry["meta"].get("fps"))
+        return read_folder(sorted(path.glob("*.json")), fps=entry["meta"].get("fps"))
     reader = next((r for r in registry.load() if r.format == entry["format"]), None)
     if reader is None or reader.read is None:
         raise FormatError(f"{entry['format']} is not read yet", file=path)
