@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from choreo_cli.sessions.recordings import Library, Place, Session, Track, normal_title
+from choreo_cli.sessions.shortlist import Shortlist
 
 # One table of what each kind of evidence is worth. Scratch audio decides alone; tempo supports and never decides.
 WEIGHTS = {
@@ -75,7 +76,10 @@ def rank(session: Session, library: Library, scratch: Callable[[Track], float] |
     """
     if not library.tracks:
         return Match(None, [], "no music was found")
-    found = [_judge(session, t, library) for t in library.tracks]
+    if library.shortlist is None:
+        library.shortlist = Shortlist.of(library.tracks)
+    near = library.shortlist.candidates(session) if scratch is None else library.tracks
+    found = [_judge(session, t, library) for t in near]
     if scratch is not None:
         for c in found:
             z = scratch(c.track)

@@ -6,7 +6,10 @@ import re
 import unicodedata
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from choreo_cli.sessions.shortlist import Shortlist
 
 Entry = dict[str, Any]
 BODY = ("pose", "motion")
@@ -97,11 +100,12 @@ class Session:
 
 @dataclass(slots=True)
 class Library:
-    """Everything `pair` works on."""
+    """Everything `pair` works on; `shortlist` is made by the first match."""
 
     sessions: list[Session]
     tracks: list[Track]
     beats: list[Entry]
+    shortlist: Shortlist | None = None
 
 
 def normal_title(text: str) -> str:
