@@ -21,7 +21,7 @@ def ours(source: Source, family: str) -> Content:
     """Open an artefact of a family of `recognise`. Raises FormatError when it is damaged or has no inside."""
     opened = {
         "parquet": parquet, "manifest": manifest, "sealed": sealed, "npz": npz, "tensors": tensors, "npy": npy,
-        "control_map": control_map, "png": png, "sums": sums,
+        "packets": packets, "control_map": control_map, "png": png, "sums": sums,
     }.get(family)  # fmt: skip
     if opened is None:
         raise FormatError("not a kind of file choreo knows", file=source.path, hint="choreo discover lists the rest")
@@ -160,6 +160,19 @@ def npy(path: Path) -> Content:
     return Content(
         path, "array", "npy", rows, signals, facts={"array": f"{array.dtype} {list(array.shape)}"}, body=array
     )
+
+
+def packets(path: Path) -> Content:
+    """Packets of a live session: their kinds and their times."""
+    from formats.packet_log import SCHEMA, read
+    from formats.packets import to_dict
+
+    found = read(path)
+    kinds = [type(p).__name__ for p in found]
+    content = Content(path, "packets", SCHEMA, len(found), [Signal("kind", texts(kinds))])
+    content.signals.append(Signal("t_us", np.array([p.t_us for p in found], np.int64), "us"))
+    content.body = [{"kind": k, **to_dict(p)} for k, p in zip(kinds, found, strict=True)]
+    return content
 
 
 def control_map(path: Path) -> Content:

@@ -11,6 +11,7 @@ from formats.columns import Table
 from formats.errors import FormatError
 from formats.foreign.registry import Reader
 from formats.foreign.source import Source, open_regular
+from formats.packet_log import is_packets
 from formats.wholeness import PNG_START
 
 _TAIL = 4096
@@ -22,7 +23,7 @@ class Kind:
     """What a file was recognised as.
 
     Args:
-        family: `parquet npz tensors npy manifest sealed png control_map sums foreign` or `unknown`.
+        family: `parquet npz tensors npy manifest sealed packets png control_map sums foreign` or `unknown`.
         reader: The reader of a foreign file.
     """
 
@@ -72,6 +73,8 @@ def _by_ends(head: bytes, tail: bytes) -> str | None:
         return "parquet"
     if is_ours(tail):
         return "npz"
+    if is_packets(head, tail):
+        return "packets"
     if head.startswith(b'{"schema":"choreo.') or b'\n],"head_sha256":"' in tail:
         return "manifest"
     if b',\n "sha256": "' in tail[-120:] or head.startswith(b'{\n "schema": "choreo.'):

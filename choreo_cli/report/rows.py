@@ -84,6 +84,8 @@ def _records(content: Content) -> Iterator[dict[str, Any]]:
         return (asdict(i) for i in body)
     if content.schema.startswith("choreo.") and hasattr(body, "entries"):
         return iter(body.entries)
+    if content.kind == "packets":
+        return iter(body)
     if hasattr(body, "to_batches"):
         return _table(body)
     if content.kind in ("features", "audio"):

@@ -184,6 +184,13 @@ def _sealed(path: Path, verdict: Verdict, hashed: bool) -> None:
         status.decode(path.read_bytes(), file=path)
 
 
+def _packets(path: Path, verdict: Verdict, hashed: bool) -> None:
+    from formats import packet_log
+
+    verdict.schema = packet_log.SCHEMA
+    packet_log.read(path)
+
+
 def _sums(path: Path, verdict: Verdict, hashed: bool) -> None:
     from choreo_cli.report.checksums import parse
 
@@ -206,6 +213,7 @@ _FAMILIES: dict[str, Callable[[Path, Verdict, bool], None]] = {
     "png": _png,
     "manifest": _manifest,
     "sealed": _sealed,
+    "packets": _packets,
     "sums": _sums,
     "control_map": _control_map,
 }

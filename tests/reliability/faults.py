@@ -204,7 +204,7 @@ def main() -> None:
     name, base, error = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
     # Loaded before the forks, so that no child pays for it.
     import choreo_cli.outputs  # noqa: F401
-    import formats.sealed  # noqa: F401
+    import formats.sealed
     import formats.tables  # noqa: F401
 
     if name in ("naive", "atomic"):
