@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -193,6 +193,7 @@ class _File:
         try:
             if whole:
                 verify_open(self.handle, path)
+            _few_columns(self.handle, path)
             self.pq = pq.ParquetFile(
                 self.handle, page_checksum_verification=True, read_dictionary=list(strings_as_dictionary or [])
             )
@@ -203,6 +204,31 @@ class _File:
         except Exception as e:
             self.handle.close()
             raise FormatError(f"not readable as Parquet: {_one_line(e)}", file=path) from None
+
+
+def _few_columns(f: BinaryIO, path: str | Path) -> None:
+    """Refuse a footer with more columns than are read before pyarrow spends 0.2 s on it.
+
+    The Thrift compact footer starts with field 1, the version (0x15 and one byte), and field 2, the list of columns
+    (0x19, then its length in four bits, or 0xF? and a varint).
+    """
+    size = f.seek(0, 2)
+    f.seek(max(0, size - 8))
+    start = size - 8 - int.from_bytes(f.read(4), "little")
+    f.seek(max(0, start))
+    head = f.read(8)
+    f.seek(0)
+    if start < 4 or head[:1] != b"\x15" or head[2:3] != b"\x19":
+        return  # damaged: pyarrow says how
+    n = head[3] >> 4
+    if n == 15:
+        n = sum((b & 0x7F) << 7 * k for k, b in enumerate(head[4 : 4 + _varint_bytes(head[4:])]))
+    if n > 3 * MAX_COLUMNS:  # a list column counts three times
+        raise FormatError(f"about {n} columns, at most {MAX_COLUMNS} are read", file=path)
+
+
+def _varint_bytes(data: bytes) -> int:
+    return next((k + 1 for k, b in enumerate(data) if b < 0x80), len(data))
 
 
 def _texts(schema: pa.Schema) -> dict[str, str]:

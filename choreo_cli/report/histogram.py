@@ -13,7 +13,7 @@ BINS = 16
 def counts(values: np.ndarray[Any, Any], lo: float, hi: float, bins: int = BINS) -> list[int]:
     """How many finite values lie in each of `bins` equal bins of [lo, hi]; outside values are left out."""
     live = values[np.isfinite(values)]
-    if not len(live) or not hi > lo:
+    if not len(live) or not hi - lo > 1e-9 * max(abs(lo), abs(hi)):  # too close for bins of their own
         return [len(live)] if len(live) else []
     return [int(n) for n in np.histogram(live, bins=bins, range=(lo, hi))[0]]
 

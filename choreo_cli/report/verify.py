@@ -60,8 +60,8 @@ def check_file(path: Path, shown: str, *, hashed: bool = False, named: bool = Tr
     try:
         source = Source.of(path)
         kind = known.recognise(source)
-        if kind.family == "unknown":
-            (verdict.problems if named and not hashed else verdict.notes).append(_unknown(source))
+        if kind.family == "unknown" or (kind.reader is not None and kind.reader.format == "plain"):
+            _unknown(source, kind.reader, verdict, named and not hashed)
         elif kind.reader is not None:
             verdict.schema = kind.reader.format
             if not hashed:
@@ -82,15 +82,17 @@ def _sentence(e: FormatError, path: Path) -> str:
     return f"{e.message} ({', '.join(where)})" if where else e.message
 
 
-def _unknown(source: Source) -> str:
-    if source.size == 0:
-        return "the file is empty"
-    if source.suffix == ".json" and known.is_json(source.head):
+def _unknown(source: Source, reader: Any, verdict: Verdict, named: bool) -> None:
+    """A file that nobody reads: a remark, and a problem when somebody asked for it or it is not what it says."""
+    facts = reader.facts(source) if reader is not None else None
+    if facts is not None and facts.reason is not None:
+        raise FormatError(facts.reason, file=source.path)
+    if source.suffix == ".json":
         from formats.jsonstrict import loads
 
         loads(source.read_bytes(), file=source.path)
-        return "JSON of a kind nobody here reads"
-    return "not a kind of file choreo knows"
+    note = str(facts.meta.get("note", facts.format)) if facts is not None else "unknown content"
+    (verdict.problems if named else verdict.notes).append(f"{note}: nothing here that can be checked")
 
 
 def _foreign(reader: Any, source: Source, verdict: Verdict) -> None:
@@ -110,9 +112,9 @@ def _parquet(path: Path, verdict: Verdict, hashed: bool) -> None:
     schema = tables.schema_name(path)
     verdict.schema = schema
     table = known.table_of(schema, path)
+    data = tables.read_table(path, table)
     if not whole:
         raise FormatError(NO_SEAL, file=path)
-    data = tables.read_table(path, table)
     verdict.problems += tables.bounds(table, data)
     verdict.problems += rules.broken(table, data)
 
