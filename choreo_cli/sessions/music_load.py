@@ -159,7 +159,7 @@ class MusicCache:
         return Music(
             archive.duration_us, onset_t, archive.onset, np.asarray(beats, np.float64), tempo, archive.tempo_candidates,
             source, lambda t: archive_inputs(archive, t)[:3], (archive.sr, archive.hop), archive.n_frames, kept,
-            tuple([*notes, *said]), archive.problems,
+            (*notes, *said), archive.problems,
         )  # fmt: skip
 
 

@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
 
 from formats.foreign.model import Facts
 from formats.foreign.source import Source
 
-# Raise it when a reader changes what it says of a file: caches of facts are then not believed any more.
-VERSION = "1"
-MODULES: tuple[str, ...] = (
-    "apple_health", "arkit", "audio", "beat_text", "bvh", "cue", "empatica", "garmin", "heart_csv", "keypoints",
-    "midi_tempo", "mocap_other", "openpose", "plain", "playlist_xml", "playlists", "pose_log", "qom", "session_meta",
-    "stepmania", "vision",
+MODULES = (
+    "apple_health", "arkit", "audio", "beat_text", "bvh", "cue", "empatica", "features_npz", "garmin", "heart_csv",
+    "keypoints", "midi_tempo", "mocap_other", "openpose", "plain", "playlist_xml", "playlists", "pose_log", "qom",
+    "session_meta", "stepmania", "vision",
 )  # fmt: skip
 
 
@@ -42,11 +39,20 @@ class Reader:
 
 @cache
 def load() -> tuple[Reader, ...]:
-    """Every reader, in the order in which they are asked; the last one takes everything."""
-    found = [reader for name in MODULES for reader in import_module(f"formats.foreign.{name}").READERS]
-    return tuple(sorted(found, key=lambda r: (r.order, r.format)))
+    """Every reader, in the order they are asked; the last one claims whatever is left."""
+    from importlib import import_module
+
+    found: list[Reader] = []
+    for name in MODULES:
+        found += getattr(import_module(f"formats.foreign.{name}"), "READERS", ())
+    return tuple(sorted(found, key=lambda r: r.order))
 
 
-def reader_of(format: str) -> Reader | None:
-    """The reader of a format by its name."""
-    return next((r for r in load() if r.format == format), None)
+def recognise(head: bytes, name: str, size: int) -> Reader:
+    """The reader that claims a file by its first 4 KiB."""
+    return next(r for r in load() if r.sniff(head, name, size))
+
+
+def by_format(name: str) -> Reader | None:
+    """The reader of a format named in an inventory."""
+    return next((r for r in load() if r.format == name), None)
