@@ -43,7 +43,7 @@ def read(entry: Entry, roots: dict[str, Path]) -> object:
         from formats.foreign.openpose import read_folder
 
         return read_folder(sorted(path.glob("*.json")), fps=entry["meta"].get("fps"))
-    reader = next((r for r in registry.load() if r.format == entry["format"]), None)
+    reader = registry.by_format(entry["format"])
     if reader is None or reader.read is None:
         raise FormatError(f"{entry['format']} is not read yet", file=path)
     return reader.read(Source.of(path))

@@ -10,17 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from choreo_cli.audio.archive import archive_arrays
-from choreo_cli.audio.beats import track_beats
-from choreo_cli.audio.features import DEFAULT, EXTRACTOR, extract
 from choreo_cli.audio.inputs import archive_inputs
 from choreo_cli.dataset.pack_write import AudioTrack
 from choreo_cli.dataset.windows import AudioGrid
-from choreo_cli.sessions import load
+from choreo_cli.sessions import feature_export, load
 from choreo_cli.sessions.dataset_out import Target
 from choreo_cli.sessions.music import Music
 from choreo_cli.sessions.recordings import Library, Track, normal_title
-from formats import audio_npz
 from formats.errors import FormatError
 from formats.foreign.features_npz import FeatureArchive, read_features
 from formats.foreign.model import Beats
@@ -98,38 +94,26 @@ class MusicCache:
         chart = self._chart(track, roots)
         if track.entry["kind"] == "features":
             archive, kept = read_features(Source.of(path)), None
-            kept = self._keep_archive(track.id, archive)
+            if archive.mel is None:
+                self._notes.append(f"{track.path} holds no mel spectrum: the pack has no audio for it")
         else:
-            kept = f"features/{EXTRACTOR}-{DEFAULT.digest}/{track.id[2:4]}/{track.id.replace(':', '-')}.npz"
+            kept = f"features/{feature_export.relative_path(track.id)}"
             archive = self._own(track, path, kept)
         self._archives[track.id] = archive
         return self._music(track, archive, chart, kept)
 
     def _own(self, track: Track, path: Path, relative: str) -> FeatureArchive:
         """Our features: those of an earlier run when they are whole, else extracted now."""
-        from choreo_cli.audio.decode import decode
         from formats.atomic import sha256_file
 
         target = self.out.target(relative)
-        bpm = self.bpm
-        params = {"recording": track.entry["sha256"], "extractor": f"{EXTRACTOR}-{DEFAULT.digest}", "bpm": bpm}
-        try:
-            archive = read_features(Source.of(target))
-            if archive.ours and archive.provenance == params:
-                self.out.add("features", relative, sha256_file(target))
-                return archive
-        except (FormatError, OSError):
-            pass  # not there, or damaged: made again below
-        sound = decode(path, rate=DEFAULT.rate)
-        features = extract(sound.samples)
-        made = audio_npz.encode(archive_arrays(features, track_beats(features, bpm=bpm)), params)
-        self.out.write("features", relative, made)
+        wanted = feature_export.step(track.entry, self.bpm)
+        found = feature_export.ready(target, wanted)
+        if found is not None:
+            self.out.add("features", relative, sha256_file(target))
+            return found
+        self.out.write("features", relative, feature_export.make(path, wanted))
         return read_features(Source.of(target))
-
-    def _keep_archive(self, name: str, archive: FeatureArchive) -> None:
-        """Somebody's own features stay where they are; the pack carries what training needs of them."""
-        if archive.mel is None:
-            self._notes.append(f"{name} holds no mel spectrum: the pack has no audio for it")
 
     def _chart(self, track: Track, roots: dict[str, Path]) -> Beats | None:
         """Annotated beats of a track: a chart that names it, or stands beside it under its name."""
