@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +14,15 @@ from choreo_cli.audio.inputs import archive_inputs
 from choreo_cli.dataset.pack_write import AudioTrack
 from choreo_cli.dataset.windows import AudioGrid
 from choreo_cli.sessions import feature_export, load
-from choreo_cli.sessions.dataset_out import Target
 from choreo_cli.sessions.music import Music
 from choreo_cli.sessions.recordings import Library, Track, normal_title
 from formats.errors import FormatError
 from formats.foreign.features_npz import FeatureArchive, read_features
 from formats.foreign.model import Beats
 from formats.foreign.source import Source
+
+if TYPE_CHECKING:
+    from choreo_cli.sessions.target import Target
 
 Entry = dict[str, Any]
 F32 = NDArray[np.float32]
