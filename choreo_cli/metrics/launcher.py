@@ -50,12 +50,15 @@ def _become(argv: list[str], cwd: str, variables: dict[str, str], out: str, err:
 
 
 def main() -> None:
-    """Read one order from stdin, run its rounds, write one list per program to stdout."""
-    order = json.loads(os.fdopen(0, "rb").read())
+    """Read one order from stdin, run its rounds up to the first failure, write one list per program to stdout."""
+    order = json.loads(os.fdopen(0, "rb", closefd=False).read())
     found: list[list[Order]] = [[] for _ in order["programs"]]
+    failed = False
     for _ in range(order["rounds"]):
         for k, program in enumerate(order["programs"]):
-            found[k].append(launch(**program))
+            if not failed:
+                found[k].append(launch(**program))
+                failed = found[k][-1]["code"] not in order["ok"]
     with os.fdopen(1, "wb") as answer:
         answer.write(json.dumps({"platform": sys.platform, "runs": found}).encode())
 

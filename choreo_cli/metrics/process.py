@@ -7,9 +7,11 @@ import math
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from choreo_cli.errors import StorageError
 
@@ -26,7 +28,7 @@ class Program:
         cwd: Folder it runs in; the one that holds our packages unless told.
         variables: Environment variables set for it, over those of this process.
         stdout: File that receives its output, emptied first; None throws it away.
-        stderr: The same for its error output.
+        stderr: The same for its error output; None keeps its last line for the error that a failure raises.
         limit_s: It is ended after this many seconds.
     """
 
@@ -90,23 +92,34 @@ def rounds(
     Raises:
         StorageError: a program ended with another code.
     """
-    order = {"rounds": count + warm_up, "programs": [p.order() for p in programs]}
-    limit = sum(p.limit_s for p in programs) * (count + warm_up) + 60
+    with tempfile.TemporaryDirectory(prefix="choreo-bench-") as folder:
+        said = [p.stderr or Path(folder) / str(k) for k, p in enumerate(programs)]
+        orders = [p.order() | {"err": str(s)} for p, s in zip(programs, said, strict=True)]
+        limit = sum(p.limit_s for p in programs) * (count + warm_up) + 60
+        answer = _launch({"rounds": count + warm_up, "ok": list(ok), "programs": orders}, limit)
+        words = [s.read_text(encoding="utf-8", errors="replace").strip() for s in said if s.exists()]
+    unit = 1 if answer["platform"] == "darwin" else 1024  # ru_maxrss: bytes on macOS, KiB elsewhere
+    found = [[Cost(r["cpu_s"], r["wall_s"], r["peak"] * unit, r["code"]) for r in runs] for runs in answer["runs"]]
+    for k, program in enumerate(programs):
+        bad = next((r for r in found[k] if r.code not in ok), None)
+        if bad is not None:
+            last = words[k].rpartition("\n")[2] if k < len(words) else ""
+            raise StorageError(
+                f"`{' '.join(program.argv)}` ended with {bad.code}", hint=f"it said: {last}" if last else "run it alone"
+            )
+    return [runs[warm_up:] for runs in found]
+
+
+def _launch(order: dict[str, object], limit_s: float) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, "-I", "-S", str(LAUNCHER)],
         input=json.dumps(order).encode(),
         capture_output=True,
-        timeout=limit,
+        timeout=limit_s,
         check=True,
     )
-    answer = json.loads(done.stdout)
-    unit = 1 if answer["platform"] == "darwin" else 1024  # ru_maxrss: bytes on macOS, KiB elsewhere
-    found = [[Cost(r["cpu_s"], r["wall_s"], r["peak"] * unit, r["code"]) for r in runs] for runs in answer["runs"]]
-    for program, runs in zip(programs, found, strict=True):
-        bad = next((r for r in runs if r.code not in ok), None)
-        if bad is not None:
-            raise StorageError(f"`{' '.join(program.argv)}` ended with {bad.code}", hint="run it to see why")
-    return [runs[warm_up:] for runs in found]
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 def cpu(cost: Cost) -> float:
