@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -15,18 +14,9 @@ from choreo_cli.dataset.pack_write import AudioTrack, Written, write_pack
 from choreo_cli.dataset.splits import Item, Previous, SplitResult, assign
 from choreo_cli.dataset.windows import LENGTH, MIN_VALID, STRIDE, AudioGrid
 from choreo_cli.sessions.pairing import Draft
+from choreo_cli.sessions.target import Target
 from formats.columns import CONTEXT, FRAMES, PAIR
 from formats.tables import to_arrow, write_table
-
-
-class Target(Protocol):
-    """Where outputs go: the kernel's output folder."""
-
-    path: Path
-
-    def target(self, relative: str) -> Path: ...
-    def add(self, role: str, relative: str, sha256: str) -> None: ...
-    def write(self, role: str, relative: str, data: bytes) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -188,8 +188,11 @@ def segments(match: Candidate, session: Session, library: Library) -> list[tuple
         key=lambda x: x[0].index,
     )
     nexts = [(p, t) for p, t in following if p.index > match.place.index]
+    start = session_start(session)
     for place, track in nexts:
         at = out[-1][2]
+        if place.played_utc_us is not None and start is not None:
+            at = place.played_utc_us - start
         if at >= session.duration_us - 1_000_000 or not out[-1][0].track.duration_us or not track.duration_us:
             break
         c = Candidate(track, {"playlist_position": 1.0}, place)

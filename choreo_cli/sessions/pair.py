@@ -16,6 +16,7 @@ from choreo_cli.sessions.overrides import Override
 from choreo_cli.sessions.pair_report import Report
 from choreo_cli.sessions.pairing import Draft, PairOptions, SessionResult, pair_session
 from choreo_cli.sessions.recordings import Library, library
+from choreo_cli.sessions.target import Target
 from choreo_cli.sessions.worked_sample import worked_sample
 
 Entry = dict[str, Any]
@@ -55,7 +56,7 @@ class Paired:
 def run(
     entries: list[Entry],
     roots: dict[str, Path],
-    out: dataset_out.Target,
+    out: Target,
     options: PairOptions,
     cut: dataset_out.DatasetOptions,
     created_by: dict[str, Any],

@@ -96,8 +96,8 @@ def pair_session(
                 continue
             if draft is not None:
                 out.drafts.append(draft)
-                continue
-            out.skipped.append((entry["path"], f"no overlap with {candidate.track.path}"))
+            elif candidate is chosen.chosen:
+                out.skipped.append((entry["path"], f"no overlap with {candidate.track.path}"))
     refused = [d for d in out.drafts if d.entry["identifiable"] == "no" and d.entry["method"] == "metadata"]
     if refused:
         why = ", ".join(refused[0].entry["reasons"]) or "no evidence"

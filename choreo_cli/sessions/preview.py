@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from choreo_cli.sessions.clocks import impact_of
-from choreo_cli.sessions.dataset_out import Target
 from choreo_cli.sessions.pairing import Draft
+from choreo_cli.sessions.target import Target
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
