@@ -56,10 +56,9 @@ def name_pairs(drafts: list[Draft]) -> list[Draft]:
     for d in drafts:
         by_session.setdefault(d.entry["session_id"], []).append(d)
     for session, group in by_session.items():
-        group.sort(key=lambda d: (d.entry["pose_id"], d.entry["start_us"], d.entry["track"]))
-        group.sort(key=lambda d: d.entry["pose_path"])
+        group.sort(key=lambda d: d.entry["pose_path"])  # a body's tracks stay in the order they were played
         for k, d in enumerate(group):
-            d.entry["pair_id"] = session if len(group) == 1 else f"{session}#{k}"
+            d.entry["pair_id"] = session if len(group) == 1 else f"{session}#{k:03d}"
     return sorted(drafts, key=lambda d: d.entry["pair_id"].encode())
 
 

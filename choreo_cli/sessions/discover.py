@@ -191,8 +191,8 @@ def _entries(
             found |= {"kind": "other", "reason": "its name is not UTF-8: rename it"}
         if options.mtime_clock and found["t0_utc_us"] is None and known.kind in ("pose", "motion", "audio", "video"):
             _mtime(found, f)
-        if options.map_file is not None and known.meta.get("map"):
-            found["meta"]["map"] = str(options.map_file.resolve())
+        if options.map_file is not None and known.format == "mapped":
+            found["meta"]["map_file"] = str(options.map_file.resolve())
         entries.append(found)
     for root, path, why in seen.closed:
         entries.append(entry(Facts("other", "folder", reason=f"folder: {why}"), root, _text(path), 0, None))
@@ -220,8 +220,7 @@ def _mapped(f: File, known: Facts, roots: dict[str, Path], options: DiscoverOpti
         stream = read_with_map(Source.of(roots[f.root] / f.path), load_map(options.map_file))
     except (FormatError, OSError):
         return known
-    made = stream_facts(stream, "pose", "mapped", {"map": True})
-    return made
+    return stream_facts(stream, "pose", "mapped", {})
 
 
 def _mtime(found: Entry, f: File) -> None:

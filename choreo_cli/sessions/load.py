@@ -35,10 +35,10 @@ def read(entry: Entry, roots: dict[str, Path]) -> object:
     from formats.foreign import registry
 
     path = locate(entry, roots)
-    if entry["meta"].get("map"):
+    if entry["format"] == "mapped":
         from formats.foreign.mapping import load_map, read_with_map
 
-        return read_with_map(Source.of(path), load_map(entry["meta"]["map"]))
+        return read_with_map(Source.of(path), load_map(Path(entry["meta"]["map_file"])))
     if entry["format"] == "openpose-folder":
         from formats.foreign.openpose import read_folder
 

@@ -130,6 +130,7 @@ def _idle(entries: list[Entry], lib: Library, results: list[SessionResult], cach
     """Usable recordings that no pair touched, each with why."""
     used = {i for r in results for d in r.drafts for i in (d.entry["pose_id"], d.entry["audio_id"])}
     told = {p for r in results for p, _ in (*r.unused, *r.skipped)}
+    paired = {r.session for r in results if r.drafts}
     why = {
         "audio": "no session danced to it",
         "features": "no session danced to it",

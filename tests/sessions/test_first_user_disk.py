@@ -46,7 +46,7 @@ def write_session(folder: Path, start: str, unix: float, n: int, index: int, rng
     (folder / "metadata.json").write_text(json.dumps(meta))
     lines = []
     for k in range(n):
-        t = unix + k + rng.uniform(-0.05, 0.05)
+        t = unix + 0.2 + k + rng.uniform(-0.05, 0.05)
         joints = {j: [round(float(v), 4) for v in rng.normal(0, 0.3, 3)] for j in JOINTS}
         lines.append(json.dumps({"timestamp": round(t, 3), "joints": joints}))
     (folder / "poses.jsonl").write_text("\n".join(lines) + "\n")
