@@ -126,7 +126,7 @@ def _trim(onset: F64, frames: I64) -> I64:
     if frames.size == 0:
         return frames
     near = sliding_window_view(np.pad(onset, 2), 5)[frames].max(axis=1)
-    strong = np.flatnonzero(near >= _FAINT * np.median(near))
+    strong = np.flatnonzero(near >= max(_FAINT * float(np.median(near)), _FLAT_DB))
     return frames[strong[0] : strong[-1] + 1] if strong.size else frames[:0]
 
 

@@ -126,7 +126,8 @@ def extract(samples: F32, params: Params = DEFAULT, *, block: int = BLOCK) -> Fe
     chroma = np.empty((n, params.n_chroma), np.float32)
     moments = np.empty((n, 2), np.float32)
     rms = np.empty(n, np.float32)
-    _spectral_pass(y, params, plan, block, mel, chroma, moments, rms)
+    with np.errstate(over="ignore", invalid="ignore"):  # rms shows below what was not finite
+        _spectral_pass(y, params, plan, block, mel, chroma, moments, rms)
     if not np.isfinite(rms).all():
         raise DataError("audio samples are not finite", hint="decode the file again, or repair it")
     onset, mfcc = _log_pass(mel, plan, block, params)
