@@ -83,6 +83,16 @@ def test_formats(tmp_path: Path, kind: str, subtype: str | None) -> None:
     assert np.abs(middle - found.samples[rate : rate + rate // 2]).max() < 1e-3
 
 
+@pytest.mark.parametrize("kind", ["MP3", "OGG", "FLAC"])
+def test_blocks_of_coded_sound_join_without_a_seam(tmp_path: Path, kind: str) -> None:
+    """soundfile's own block reading breaks MP3s at every seam (it seeks to where it stands)."""
+    path = tmp_path / "a.x"
+    soundfile.write(path, tone(5.0, 44_100, 2), 44_100, format=kind)
+    whole, _ = soundfile.read(path, dtype="float32")
+    assert len(whole) > 3 * 65_536
+    assert np.array_equal(decode(path, mono=False).samples, whole)
+
+
 def test_peaks_above_full_scale_are_kept(tmp_path: Path) -> None:
     found = decode(wav(tmp_path / "a.wav", tone(level=1.7)))
     assert found.peak == pytest.approx(1.7, rel=1e-3)
