@@ -8,7 +8,7 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
-from choreo_cli.errors import ChoreoError, ExitCode
+from choreo_cli.errors import ChoreoError, ExitCode, ReaderGone
 
 
 class Interrupted(BaseException):
@@ -42,7 +42,7 @@ def _guarded(argv: list[str]) -> int:
         code = _run(argv)
         sys.stdout.flush()
         return code
-    except BrokenPipeError:
+    except (BrokenPipeError, ReaderGone):
         return ExitCode.PIPE
     except Interrupted as e:
         _say(argv, f"stopped by {signal.Signals(e.code - 128).name}")

@@ -30,6 +30,14 @@ class LazyGroup(TyperGroup):
             return None
         return load(cmd_name)
 
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            from choreo_cli.errors import ReaderGone
+
+            raise ReaderGone from None  # the parser would turn a closed pipe into exit 1
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             from difflib import get_close_matches
@@ -116,13 +124,18 @@ def run(argv: list[str]) -> int:
 
     end = argv.index("--") if "--" in argv else len(argv)
     argv = [a for a in argv[:end] if a not in GLOBAL_FLAGS] + argv[end:]
-    group = typer.main.get_command(app)
+    group: Any = typer.main.get_command(app)
     if "_CHOREO_COMPLETE" in os.environ:
         from typer import completion
 
         completion.completion_init()
+        group._main_shell_completion({}, "choreo", "_CHOREO_COMPLETE")
     try:
-        code = group.main(args=argv, prog_name="choreo", complete_var="_CHOREO_COMPLETE", standalone_mode=False)
+        # Not group.main: it turns a closed pipe into exit 1 in silence.
+        with group.make_context("choreo", argv) as ctx:
+            code = group.invoke(ctx)
+    except typer.Exit as e:
+        return int(e.exit_code)
     except ClickUsage as e:
         text = " ".join(e.format_message().split()).rstrip(".")
         where = e.ctx.command_path if e.ctx else "choreo"

@@ -115,10 +115,42 @@ def _poses(folder: Path, session: Any) -> None:
     points = [{"time": t, "points": {n: _round(0.5 + 0.2 * p[place[j], :2], 4) for n, j in VISION.items() if j in place}}
               for t, p in zip(seconds[::3], xyz[::3], strict=True)]  # fmt: skip
     _put(folder, "vision.json", json.dumps({"frames": points}))
+    _poses_2d(folder, seconds[::3], pixels[::3], xyz[::3])
     still = np.abs(np.diff(xyz, axis=0)).sum(axis=(1, 2))
     qom = [[i + 1, f"{(i + 1) / FPS:.4f}", f"{v:.6f}", 0.5, 0.5] for i, v in enumerate(still)]
     _put(folder, "motion.csv", _csv(["frame", "time_s", "qom", "centroid_x", "centroid_y"], qom))
     _put(folder, "dance.bvh", _bvh(seconds))
+
+
+def _poses_2d(folder: Path, seconds: list[float], pixels: Any, xyz: Any) -> None:
+    """What image pose estimators write: points by number, at ten a second."""
+    from formats.foreign.joints import COCO_17, MEDIAPIPE_33
+
+    frames = range(len(seconds))
+    marks = [[*_round(0.5 + 0.2 * xyz[i, min(k, 21)]), 0.9] for i in frames for k in range(33)]
+    keys = ("x", "y", "z", "visibility")
+    by_frame = [{"timestamp": seconds[i], "landmarks": [dict(zip(keys, marks[33 * i + k], strict=True)) for k in range(33)]}
+                for i in frames]  # fmt: skip
+    _put(folder, "mediapipe.json", json.dumps(by_frame))
+    header = ["time", *(f"{n}_{a}" for n in MEDIAPIPE_33 for a in keys)]
+    rows = [[seconds[i], *(v for k in range(33) for v in marks[33 * i + k])] for i in frames]
+    _put(
+        folder,
+        "mediapipe.csv",
+        _csv([h.replace("l_toe", "left_foot_index").replace("r_toe", "right_foot_index") for h in header], rows),
+    )
+    coco = [{"image_id": i, "category_id": 1, "score": 0.9, "timestamp": seconds[i],
+             "keypoints": [v for k in range(len(COCO_17)) for v in (*_round(pixels[i, k], 2), 0.9)]} for i in frames]  # fmt: skip
+    _put(folder, "coco.json", json.dumps(coco))
+    tensor = [[_round(0.5 + 0.2 * xyz[i, min(k, 21), :2]) for k in range(18)] for i in frames]
+    _put(
+        folder,
+        "dwpose.json",
+        json.dumps({"fps": 10.0, "frame_count": len(seconds), "bpm": 120.0, "pose_tensor": tensor}),
+    )
+    names = ("head", "l_wrist", "r_wrist", "l_hip", "r_hip")
+    plain = [[seconds[i], *(v for k in (15, 20, 21, 1, 2) for v in _round(xyz[i, k]))] for i in frames]
+    _put(folder, "poses.csv", _csv(["time_s", *(f"{n}_{a}" for n in names for a in "xyz")], plain))
 
 
 _OWN = (0, 10, 13, 14, 20, 21)
@@ -167,6 +199,9 @@ def _wearables(folder: Path) -> None:
     """Heart rate of a strap, an Empatica wristband, Garmin and Apple watches; acceleration."""
     iso = [f"2026-01-01T00:00:{i // 4:02d}.{250 * (i % 4):03d}+00:00" for i in range(4 * SECONDS)]
     _put(folder, "heart_rate.csv", _csv(["t_unix_s", "hr"], [[1_767_225_600 + i, 92 + i] for i in range(SECONDS + 1)]))
+    heart = [{"t": 1_767_225_600 + i, "hr": 92 + i, "rr": [650 - i]} for i in range(SECONDS + 1)]
+    _put(folder, "heart_rate.jsonl", _lines(heart))
+    _put(folder, "garmin_acc.csv", "".join(f"{t};-36;{600 + i};-824\n" for i, t in enumerate(iso)))
     _put(folder, "empatica/HR.csv", "1767225600.00\n1.000000\n" + "".join(f"{92 + i}.00\n" for i in range(SECONDS + 1)))
     acc = "".join(f"{-61 + i % 5},{25 - i % 3},{6 + i % 2}\n" for i in range(32 * SECONDS))
     _put(folder, "empatica/ACC.csv", "1767225600.00, 1767225600.00, 1767225600.00\n32.0, 32.0, 32.0\n" + acc)
@@ -190,6 +225,10 @@ def _beats_and_lists(folder: Path) -> None:
     import mido
 
     _put(folder, "beats.txt", "".join(f"{0.5 * i:.4f}\t{i % 4 + 1}\n" for i in range(2 * SECONDS + 1)))
+    _put(folder, "onsets.txt", "# onsets\n" + "".join(f"{0.25 * i + 0.1:.4f}\n" for i in range(4 * SECONDS)))
+    _put(folder, "tempo.txt", "# tempo\n60.0 120.0\t0.7\n")
+    brace = {"example.0": {"bpm": 120.0, "beats_sec": [0.5 * k for k in range(2 * SECONDS + 1)]}}
+    _put(folder, "brace.json", json.dumps(brace))
     chart = "#VERSION:0.83;\n#TITLE:Example;\n#MUSIC:music.wav;\n#OFFSET:0.000;\n#BPMS:0.000=120.000;\n#STOPS:;\n"
     _put(folder, "chart.ssc", chart + "#NOTEDATA:;\n#STEPSTYPE:dance-single;\n#NOTES:\n1000\n0100\n0010\n0001\n;\n")
     midi, track = mido.MidiFile(ticks_per_beat=96), mido.MidiTrack()

@@ -93,15 +93,14 @@ def _presence(ax: Any, s: Any, t: np.ndarray[Any, Any]) -> None:
     column = np.clip(np.searchsorted(edges, t, "right") - 1, 0, len(edges) - 2)
     from matplotlib.colors import LinearSegmentedColormap
 
-    colors = LinearSegmentedColormap.from_list("seen", [MOTION, "#dce6e8"])
+    colors = LinearSegmentedColormap.from_list("seen", [MOTION, "#dce6e8"])  # NaN stays transparent: white
     share = np.full((len(s.joints), len(edges) - 1), np.nan)
     for c in np.unique(column):
         share[:, c] = seen[column == c].mean(axis=0)
-    image = ax.imshow(
+    ax.imshow(
         share, aspect="auto", vmin=0, vmax=1, cmap=colors, interpolation="nearest",
         extent=(edges[0], edges[-1], len(s.joints) - 0.5, -0.5),
     )  # fmt: skip
-    image.cmap.set_bad("white")
     ax.grid(False)
     step = max(1, -(-len(s.joints) // 12))
     ax.set_yticks(range(0, len(s.joints), step), [s.joints[k][:18] for k in range(0, len(s.joints), step)], fontsize=7)

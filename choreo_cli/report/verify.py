@@ -102,7 +102,12 @@ def _foreign(reader: Any, source: Source, verdict: Verdict) -> None:
         target = verdict.notes if reader.read is None else verdict.problems
         target.append(facts.reason)
     elif reader.read is not None:
-        reader.read(source)
+        found = reader.read(source)
+        if hasattr(found, "blocks"):  # sound: damage may lie in the last block
+            with found:
+                for _ in found.blocks(0, None, 1 << 16):
+                    pass
+            verdict.notes += [p for p in found.problems if p not in verdict.notes]
 
 
 def _parquet(path: Path, verdict: Verdict, hashed: bool) -> None:
