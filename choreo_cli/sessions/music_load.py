@@ -44,7 +44,9 @@ class MusicCache:
         self._tracks: dict[str, Music] = {}
         self._archives: dict[str, FeatureArchive] = {}
         self._samples: dict[tuple[str, int], F32] = {}
-        self._charts = library.beats + [b for s in library.sessions for b in s.beats]
+        self._charts: dict[tuple[str, str], list[Entry]] = {}
+        for chart in library.beats + [b for s in library.sessions for b in s.beats]:
+            self._charts.setdefault(_folder(chart), []).append(chart)
         self.annotations: set[str] = set()
         self._notes: list[str] = []
 
@@ -119,7 +121,7 @@ class MusicCache:
 
     def _chart(self, track: Track, roots: dict[str, Path]) -> Beats | None:
         """Annotated beats of a track: a chart that names it, or stands beside it under its name."""
-        for entry in self._charts:
+        for entry in self._charts.get(_folder(track.entry), ()):
             if entry["reason"] is None and _belongs(entry, track):
                 try:
                     beats = load.read(entry, roots)
@@ -163,12 +165,14 @@ def packed(archive: FeatureArchive) -> F32:
     return out
 
 
+def _folder(entry: Entry) -> tuple[str, str]:
+    return entry["root"], str(PurePosixPath(entry["path"]).parent)
+
+
 def _belongs(chart: Entry, track: Track) -> bool:
-    """A chart names its music by file, or shares folder and stem with it."""
+    """A chart of the music's folder names it by file, or shares its stem."""
     own, music = PurePosixPath(chart["path"]), PurePosixPath(track.path)
     named = chart["meta"].get("music")
-    if own.parent != music.parent or chart["root"] != track.entry["root"]:
-        return False
     if named and (named == music.name or normal_title(PurePosixPath(str(named)).stem) == normal_title(music.stem)):
         return True
     return normal_title(own.stem) == normal_title(music.stem)
