@@ -9,6 +9,7 @@ from pathlib import Path
 from formats.audio_npz import is_ours
 from formats.columns import Table
 from formats.errors import FormatError
+from formats.foreign import registry
 from formats.foreign.registry import Reader
 from formats.foreign.source import Source, open_regular
 from formats.packet_log import is_packets
@@ -40,18 +41,9 @@ def tables() -> dict[str, Table]:
     return {t.schema: t for t in (CONTEXT, FRAMES, POSES, WINDOWS)}
 
 
-@cache
 def readers() -> tuple[Reader, ...]:
     """Every foreign reader, in the order they are asked."""
-    import importlib
-    import pkgutil
-
-    from formats import foreign
-
-    found: list[Reader] = []
-    for module in sorted(m.name for m in pkgutil.iter_modules(foreign.__path__)):
-        found += getattr(importlib.import_module(f"formats.foreign.{module}"), "READERS", ())
-    return tuple(sorted(found, key=lambda r: (r.order, r.format)))
+    return registry.load()
 
 
 def recognise(source: Source) -> Kind:

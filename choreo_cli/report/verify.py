@@ -176,7 +176,7 @@ def document(data: bytes, source: str, file: Path | None, verdict: Verdict) -> m
             validate(entry, source, row)
     if found.kind == "choreo.inventory":
         for row, e in enumerate(found.entries):
-            if e["sha256"] is not None and e["id"].rpartition(":")[2] != e["sha256"][:16]:
+            if e["sha256"] is not None and e["id"].partition(":")[2].partition(".")[0] != e["sha256"][:16]:
                 raise FormatError("the id does not follow from sha256", file=file, row=row, field="id")
     return found
 

@@ -68,6 +68,19 @@ def test_an_inventory_through_a_pipe(choreo: Any, folder: Path) -> None:
     assert b"no manifest arrived" in empty.stderr
 
 
+def test_what_discover_lists_is_there(choreo: Any, folder: Path) -> None:
+    """Files, duplicates and folders of frames: every hash of the inventory is found again, and a flip in any is not."""
+    (folder / "copy.wav").write_bytes((folder / "music.wav").read_bytes())
+    inventory = choreo("discover", folder)
+    assert json.loads(inventory.stdout)["count"] > 40, inventory.stderr
+    assert choreo("check", input=inventory.stdout).returncode == 0
+    _spoil(folder / "copy.wav")
+    _spoil(sorted((folder / "openpose").iterdir())[3])
+    done = choreo("check", input=inventory.stdout)
+    bad = [line.split(": ")[0] for line in done.stdout.decode().splitlines()]
+    assert (done.returncode, bad) == (1, [str(folder / "copy.wav"), str(folder / "openpose")])
+
+
 def test_a_root_that_moved(choreo: Any, folder: Path, tmp_path: Path) -> None:
     from formats import manifest as m
 
