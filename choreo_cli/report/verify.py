@@ -101,6 +101,10 @@ def _foreign(reader: Any, source: Source, verdict: Verdict) -> None:
     if facts.reason is not None:
         target = verdict.notes if reader.read is None else verdict.problems
         target.append(facts.reason)
+    elif reader.format == "brace-beats":
+        from formats.foreign.beat_text import read_sequences
+
+        read_sequences(source)
     elif reader.read is not None:
         found = reader.read(source)
         if hasattr(found, "blocks"):  # sound: damage may lie in the last block
