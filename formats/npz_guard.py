@@ -118,7 +118,7 @@ def _header(head: bytes, info: zipfile.ZipInfo, file: str | Path | None) -> tupl
     if dtype.hasobject:
         raise FormatError("an array of Python objects", file=file, field=field, hint="save it again as plain numbers")
     good = isinstance(order, bool) and isinstance(shape, tuple) and len(shape) <= 8
-    if not good or not all(type(n) is int and n >= 0 for n in shape):
+    if not good or not all(type(n) is int and 0 <= n < 2**48 for n in shape):
         raise FormatError("array header with an impossible shape", file=file, field=field)
     if start + prod(shape) * dtype.itemsize != info.file_size:
         raise FormatError(f"shape {shape} does not match its {info.file_size} bytes", file=file, field=field)
