@@ -30,6 +30,8 @@ def inventory(figure: Any, content: Content, session: str | None) -> None:
     hours = [sum((e["duration_us"] or 0) for e in entries if e["kind"] == k and e["reason"] is None) for k in kinds]
     right.barh(kinds, [h / 60e6 for h in hours], color=AUDIO)
     right.set_xlabel("minutes")
+    for ax in (left, right):
+        ax.margins(x=0.08)
     for k, (n, m) in enumerate(zip(good, bad, strict=True)):
         left.text(n + m, k, f" {n + m}", va="center")
     return None
@@ -52,6 +54,7 @@ def pairs(figure: Any, content: Content, session: str | None) -> None:
     left.legend(loc="upper right", title="identifiable")
     left.set_yticks(y, [_short(e["pair_id"]) for e in entries])
     left.invert_yaxis()
+    left.margins(x=0.08)
     left.set_xlabel("offset, s (line: 95 % interval)")
     names = sorted({m for e in entries for m in (e["real_fraction"] or {})})
     for k, name in enumerate(names):

@@ -8,10 +8,11 @@ import numpy as np
 
 from formats.columns import CONTEXT, FRAMES, WINDOWS, Table
 
+# Silence has a level but no brightness.
 _MEASURED = {
     "m_mot": ("motion_energy", "motion_freq", "jerk"),
     "m_hr": ("hr",),
-    "m_aud": ("audio_energy", "audio_brightness"),
+    "m_aud": ("audio_energy",),
     "m_ctx": ("beat_phase",),
 }
 

@@ -150,7 +150,7 @@ class Inspector:
             if folder is None:
                 verdict.problems.append(f"entry {row}: root {e['root']!r} is not in the manifest")
             elif e["root"] not in absent:
-                self._named_file(folder, e["path"], e["sha256"], _name(manifest), verdict, size=e["bytes"])
+                self._named_file(folder, _content_path(e), e["sha256"], _name(manifest), verdict)
 
     def _sessions(self, manifest: manifests.Manifest, folder: Path, verdict: Verdict) -> None:
         for row, e in enumerate(manifest.entries):
@@ -160,9 +160,7 @@ class Inspector:
             for name, sha in sorted({e["frames"]: e["frames_sha256"], **files}.items()):
                 self._named_file(folder, name, sha, _name(manifest), verdict)
 
-    def _named_file(
-        self, folder: Path, name: str, sha: Any, by: str, verdict: Verdict, *, size: int | None = None
-    ) -> None:
+    def _named_file(self, folder: Path, name: str, sha: Any, by: str, verdict: Verdict) -> None:
         """Compare one file with what `by` says of it, then look inside when it is one of ours."""
         try:
             manifests.safe_join(folder, name)
@@ -228,6 +226,14 @@ class Inspector:
         verdict = self.found[str(record)]
         if verdict.ok and parse(record.read_bytes()).get("manifest_sha256") != hashlib.sha256(data).hexdigest():
             verdict.problems.append(f"it was written for another {path.name}: its manifest_sha256 differs")
+
+
+def _content_path(entry: dict[str, Any]) -> str:
+    """Where the content lies whose hash an entry holds: of a session folder, its metadata file."""
+    inside = entry["meta"].get("metadata") if isinstance(entry["meta"], dict) else None
+    if entry["kind"] == "session" and isinstance(inside, str):
+        return f"{entry['path']}/{inside}" if entry["path"] != "." else inside
+    return str(entry["path"])
 
 
 def _name(manifest: manifests.Manifest) -> str:
