@@ -7,7 +7,7 @@ so that a flipped bit is noticed anywhere while equal entries keep equal digests
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -77,14 +77,19 @@ def encode(manifest: Manifest) -> bytes:
     head += b',"created_by":' + _encoder.encode(manifest.created_by)
     roots = [{"id": r.id, "path": r.path, **({"self": True} if r.self else {})} for r in manifest.roots]
     head += b',"roots":' + _encoder.encode(roots) + b',"entries":[\n'
-    body = b",\n".join(entry_line(e) for e in manifest.entries)
-    manifest.sha256 = hashlib.sha256(body).hexdigest()
+    lines = [entry_line(e) + b",\n" for e in manifest.entries]
+    if lines:
+        lines[-1] = lines[-1].removesuffix(b",\n")
+    digest = hashlib.sha256()
+    for line in lines:
+        digest.update(line)
+    manifest.sha256 = digest.hexdigest()
     tail = b'\n],"head_sha256":"%s","count":%d,"sha256":"%s"}\n' % (
         hashlib.sha256(head).hexdigest().encode(),
         len(manifest.entries),
         manifest.sha256.encode(),
     )
-    return head + body + tail
+    return b"".join([head, *lines, tail])
 
 
 def decode(data: bytes, *, source: str = "the manifest", file: Path | None = None) -> Manifest:
@@ -100,9 +105,9 @@ def decode(data: bytes, *, source: str = "the manifest", file: Path | None = Non
     """
     if not data.strip():
         raise FormatError("no manifest arrived", file=source, hint="did the command before it fail?")
-    head, body, tail = _split(data, source)
-    _verify(head, body, tail, source)
-    top = loads(head + b"]}", file=source)
+    start, end = _split(data, source)
+    _verify(data, start, end, source)
+    top = loads(data[:start] + b"]}", file=source)
     if not isinstance(top, dict):
         raise FormatError("not a choreo manifest", file=source)
     schema = str(top.get("schema", ""))
@@ -113,9 +118,9 @@ def decode(data: bytes, *, source: str = "the manifest", file: Path | None = Non
         raise FormatError(
             f"{schema} was written by choreo {wrote}", file=source, hint=f"this version reads {known[kind]}"
         )
-    entries = _entries(body, schema, source)
+    entries = _entries(data, start, end, schema, source)
     roots = [_root(r, source) for r in top.get("roots", [])]
-    return Manifest(schema, top.get("created_by", {}), entries, roots, hashlib.sha256(body).hexdigest(), file)
+    return Manifest(schema, top.get("created_by", {}), entries, roots, _digest(data, start, end), file)
 
 
 def peek(data: bytes) -> str | None:
@@ -126,28 +131,28 @@ def peek(data: bytes) -> str | None:
     return data[len(prefix) : data.find(b'"', len(prefix))].decode("utf-8", "replace")
 
 
-def _split(data: bytes, source: str) -> tuple[bytes, bytes, bytes]:
-    start = data.find(b"\n")
+def _split(data: bytes, source: str) -> tuple[int, int]:
+    """Where the entry lines begin and end. They are looked at in place: a copy of a large manifest costs its size."""
+    start = data.find(b"\n") + 1
     end = data.rfind(b'\n],"head_sha256":')
     cut = FormatError("the manifest is cut or is not one", file=source, hint="run the command before it again")
-    if (
-        peek(data) is None
-        or not data[: start + 1].endswith(b'"entries":[\n')
-        or end < start
-        or not data.endswith(b"}\n")
-    ):
+    if peek(data) is None or not data[:start].endswith(b'"entries":[\n') or end < start or not data.endswith(b"}\n"):
         raise cut
-    return data[: start + 1], data[start + 1 : end], data[end:]
+    return start, end
 
 
-def _verify(head: bytes, body: bytes, tail: bytes, source: str) -> None:
-    count = body.count(b"\n") + 1 if body else 0
+def _digest(data: bytes, start: int, end: int) -> str:
+    return hashlib.sha256(memoryview(data)[start:end]).hexdigest()
+
+
+def _verify(data: bytes, start: int, end: int, source: str) -> None:
+    count = data.count(b"\n", start, end) + 1 if end > start else 0
     want = b'\n],"head_sha256":"%s","count":%d,"sha256":"%s"}\n' % (
-        hashlib.sha256(head).hexdigest().encode(),
+        _digest(data, 0, start).encode(),
         count,
-        hashlib.sha256(body).hexdigest().encode(),
+        _digest(data, start, end).encode(),
     )
-    if tail != want:
+    if data[end:] != want:
         raise FormatError(
             "the manifest does not match its count and sha256: it is damaged or was edited",
             file=source,
@@ -155,13 +160,23 @@ def _verify(head: bytes, body: bytes, tail: bytes, source: str) -> None:
         )
 
 
-def _entries(body: bytes, schema: str, source: str) -> list[dict[str, Any]]:
+def _lines(data: bytes, start: int, end: int) -> Iterator[memoryview]:
+    """The entry lines without their commas."""
+    view = memoryview(data)
+    while start < end:
+        stop = data.find(b"\n", start, end)
+        stop = end if stop < 0 else stop
+        yield view[start : stop - 1 if data.endswith(b",", start, stop) else stop]
+        start = stop + 1
+
+
+def _entries(data: bytes, start: int, end: int, schema: str, source: str) -> list[dict[str, Any]]:
     table = ENTRY_TABLES.get(schema)
     decoder = msgspec.json.Decoder(dict[str, Any])
     found = []
-    for row, line in enumerate(body.split(b"\n") if body else []):
+    for row, line in enumerate(_lines(data, start, end)):
         try:
-            entry = decoder.decode(line.removesuffix(b","))
+            entry = decoder.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError) as e:
             raise FormatError(f"entry is not JSON: {e}", file=source, row=row) from None
         if table is not None:
