@@ -123,7 +123,8 @@ def _read(data: bytes, file: Path) -> FeatureArchive:
 def _ours(arrays: dict[str, NDArray[Any]], provenance: dict[str, Any]) -> FeatureArchive:
     tempo = float(arrays["tempo"])
     return FeatureArchive(
-        *(arrays[k] for k in ("mel", "chroma", "mfcc", "onset", "rms", "centroid")),
+        mel=arrays["mel"], chroma=arrays["chroma"], mfcc=arrays["mfcc"], onset=arrays["onset"], rms=arrays["rms"],
+        centroid=arrays["centroid"],
         tempo_bpm=None if np.isnan(tempo) else tempo,
         tempo_candidates=tuple((float(b), float(s)) for b, s in arrays["tempo_candidates"]),
         beats_s=arrays["beat_times"],
