@@ -34,12 +34,27 @@ SUITES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
             "data.install_time": "from a clone to a finished discover | pair (with --install)",
         },
     ),
+    "choreo_cli.audio.bench": (
+        {"seconds": 20.0, "repeats": 1},
+        {
+            "data.audio_mp3": "MP3 to mel, chroma, MFCC, onset and beats against a plain librosa script",
+            "data.audio_features": "the same with decoding apart",
+            "data.audio_mel_error": "mel spectrum against librosa's",
+        },
+    ),
     "choreo_cli.dataset.bench": (
         {"rows": 200_000, "repeats": 2},
         {
             "data.pair_rows": "joining and writing a million pose rows against pandas",
             "data.feed": "windows from the pack against random Parquet row groups",
             "data.feed_torch": "the same through a torch DataLoader",
+        },
+    ),
+    "choreo_cli.sessions.bench_pair": (
+        {"entries": 600, "sessions": 1, "minutes": 0.4, "count": 1},
+        {
+            "data.memory": "peak of discover and pair over 100,000 recordings, above import",
+            "data.end_to_end": "discover | pair on a synthetic set",
         },
     ),
 }
@@ -100,7 +115,7 @@ def measure(names: list[str], quick: bool, install: bool, on_progress: Any) -> l
     from importlib import import_module
 
     wanted = {m: s for m, s in SUITES.items() if not names or any(covers(n, r) for n in names for r in s[1])}
-    found: list[dict[str, Any]] = []
+    found = [load()]
     for done, (module, (small, _)) in enumerate(wanted.items()):
         on_progress(done, len(wanted), module)
         chosen_sizes = dict(small) if quick else {}
@@ -110,8 +125,19 @@ def measure(names: list[str], quick: bool, install: bool, on_progress: Any) -> l
             chosen_sizes["install"] = install
         found += import_module(module).bench(**chosen_sizes)
     on_progress(len(wanted), len(wanted))
-    kept = [e for e in found if not names or any(covers(n, e["name"]) for n in names)]
-    return sorted(kept, key=lambda e: e["name"])
+    kept = [e for e in found[1:] if not names or any(covers(n, e["name"]) for n in names)]
+    return sorted([*kept, found[0]], key=lambda e: e["name"])
+
+
+def load() -> dict[str, Any]:
+    """How busy the machine was before anything was measured, and which machine it is: in every document."""
+    import os
+
+    from choreo_cli.runtime import core_count, surroundings
+    from formats.metrics import entry
+
+    params = {**surroundings(), "cores": core_count(0), "threads": 1}
+    return entry("data.load", os.getloadavg()[0], "processes", "lower", params=params)
 
 
 def chosen(only: list[str]) -> list[str]:
