@@ -63,7 +63,12 @@ def discover(
 
     if not paths:
         raise UsageError("needs a folder to look through", hint="see choreo discover --help")
-    chosen = DiscoverOptions(core_count(jobs), verify, strict, mtime_clock, fps, map_file)
+    mapping = None
+    if map_file is not None:
+        from formats.foreign.mapping import load_map
+
+        mapping = load_map(map_file)
+    chosen = DiscoverOptions(core_count(jobs), verify, strict, mtime_clock, fps, mapping)
     with Progress("discover", quiet=quiet, log=log_json) as bar:
         found = find(paths, chosen, None if no_cache else cache_folder(), bar)
         code = streams.partial(len(found.skipped), sum(e["acknowledged"] for e in found.skipped), keep_going)
@@ -95,7 +100,7 @@ def _document(found: Any, chosen: Any) -> bytes:
         "strict": chosen.strict,
         "mtime_clock": chosen.mtime_clock,
         "fps": chosen.fps,
-        "map": bool(chosen.map_file),
+        "map": chosen.mapping,
     }
     roots = [Root(k, str(p)) for k, p in found.roots.items()]
     return encode(Manifest("choreo.inventory/1", provenance("discover", params, []), found.entries, roots))

@@ -254,7 +254,7 @@ def safe_join(root: Path, path: str) -> Path:
         FormatError: absolute, with `..` or NUL, or through a link that leaves the root.
     """
     pure = PurePosixPath(path)
-    if "\0" in path or pure.is_absolute() or ".." in pure.parts or not pure.parts:
+    if "\0" in path or pure.is_absolute() or ".." in pure.parts or not path:
         raise FormatError("a path that could leave its root is refused", file=path[:200].replace("\0", "\\0"))
     joined = root / pure
     try:

@@ -1,11 +1,11 @@
-"""What was seen of a file before: SQLite, keyed by path, size, mtime and inode; doubtful rows are not used."""
+"""What was seen before: SQLite, one row a folder; a file counts as seen while size, times and inode are the same."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,91 +14,122 @@ import msgspec
 
 from choreo_cli.sessions.scan import File
 from choreo_cli.sessions.sniff import READER_VERSION
+from formats.inventory import Row
 
 FRESH_NS = 2_000_000_000
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS seen (
-  path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, inode INTEGER, version TEXT, sha256 TEXT, facts BLOB
-) WITHOUT ROWID
-"""
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
-_encode = msgspec.json.Encoder().encode
+FLUSH = 500  # folders that wait for one transaction
+NAME = "discover-2.sqlite3"
+_SCHEMA = "CREATE TABLE IF NOT EXISTS seen (folder BLOB PRIMARY KEY, version TEXT, files BLOB) WITHOUT ROWID"
+Seen = tuple[str | None, Row]
+
+
+class _Kept(msgspec.Struct, array_like=True):
+    """One folder: its distinct rows; per file name, size, mtime, ctime, inode, sha256, number of the row; and the rows
+    of what its files are together, by the hash over their hashes."""
+
+    rows: list[list[Any]]
+    files: list[tuple[str, int, int, int, int, str | None, int]]
+    groups: dict[str, list[Any]]
+
+
+_decode = msgspec.msgpack.Decoder(_Kept).decode
+_encode = msgspec.msgpack.Encoder().encode
 
 
 class Cache:
-    """Facts of files seen before. A cache that cannot be opened or is damaged is no cache: everything is new.
+    """Facts of files seen before. A cache that cannot be used is no cache: everything is new, and `problem` says why.
+
+    Reading never waits for a writer (write-ahead log); a writer that cannot get in within a second goes without.
 
     Args:
         folder: Where it lies; None works without.
-        version: What the facts depend on besides the file.
+        version: What the facts depend on besides the files.
     """
 
     def __init__(self, folder: Path | None, version: str = "") -> None:
         self.version = f"{READER_VERSION}:{version}"
         self.problem = ""
+        self._started_ns = time.time_ns()
         self._db: sqlite3.Connection | None = None
+        self._waiting: list[tuple[bytes, str, bytes]] = []
         if folder is None:
             return
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(folder / "discover.sqlite3", timeout=5)
+            # Autocommit: a read transaction left open would stop the log from being folded in.
+            self._db = sqlite3.connect(folder / NAME, timeout=1, isolation_level=None)
             self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=OFF")
+            self._db.execute("PRAGMA synchronous=NORMAL")
             self._db.execute(_SCHEMA)
         except (OSError, sqlite3.Error) as e:
             self._give_up(e)
 
-    def known(self, root: Path, files: Iterable[File]) -> dict[str, tuple[str | None, dict[str, Any]]]:
-        """path -> (sha256, facts) of the files of one root that did not change since they were seen."""
-        rows = self._rows(root)
-        now = time.time_ns()
-        found = {}
-        for f in files:
-            row = rows.get(os.fsencode(f.path))
-            if row is None or row[:3] != (f.size, f.mtime_ns, f.inode) or row[3] != self.version:
-                continue
-            if now - f.mtime_ns < FRESH_NS:
-                continue  # a second write within the clock's grain would not show
-            found[f.path] = (row[4], _decode(row[5]))
-        return found
-
-    def _rows(self, root: Path) -> dict[bytes, tuple[Any, ...]]:
-        if self._db is None:
-            return {}
-        start = os.fsencode(root) + b"/"
+    def known(self, place: str, files: list[File]) -> tuple[dict[str, Seen], dict[str, Row]]:
+        """What of a folder did not change: name -> (sha256, row) of its files, and the rows of its groups."""
+        kept = self._kept(place)
+        if kept is None:
+            return {}, {}
+        rows = kept.rows
         try:
-            cursor = self._db.execute(
-                "SELECT path, size, mtime_ns, inode, version, sha256, facts FROM seen WHERE path >= ? AND path < ?",
-                (start, start[:-1] + b"0"),
-            )
-            return {row[0][len(start) :]: row[1:] for row in cursor}
+            before = {f[:5]: (f[5], rows[f[6]]) for f in kept.files}
+        except IndexError:
+            return {}, {}
+        return {f[0]: before[f] for f in files if f in before}, kept.groups
+
+    def _kept(self, place: str) -> _Kept | None:
+        if self._db is None:
+            return None
+        try:
+            row = self._db.execute("SELECT version, files FROM seen WHERE folder = ?", (os.fsencode(place),)).fetchone()
+            return _decode(row[1]) if row is not None and row[0] == self.version else None
         except sqlite3.Error as e:
             self._give_up(e)
-            return {}
+        except (msgspec.DecodeError, UnicodeDecodeError, TypeError):
+            pass  # a damaged row: its folder is looked at again and the row replaced
+        return None
 
-    def remember(self, root: Path, seen: Iterable[tuple[File, str | None, dict[str, Any]]]) -> None:
-        """Keep what was seen now, in one transaction."""
+    def remember(self, place: str, files: list[File], seen: dict[str, Seen], groups: dict[str, Row]) -> None:
+        """Keep what is known of a folder now. A file too young for its times to tell a second write is left out."""
         if self._db is None:
             return
-        start = os.fsencode(root) + b"/"
-        rows = (
-            (start + os.fsencode(f.path), f.size, f.mtime_ns, f.inode, self.version, sha, _encode(facts))
-            for f, sha, facts in seen
-        )
+        numbers: dict[int, int] = {}
+        rows: list[Row] = []
+        kept = []
+        for f in files:
+            if f[0] not in seen or abs(self._started_ns - f[2]) < FRESH_NS or f[2] > self._started_ns:
+                continue
+            sha, row = seen[f[0]]
+            if id(row) not in numbers:
+                numbers[id(row)] = len(rows)
+                rows.append(row)
+            kept.append((*f, sha, numbers[id(row)]))
+        self._waiting.append((os.fsencode(place), self.version, _encode(_Kept(rows, kept, groups))))
+        if len(self._waiting) >= FLUSH:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits, in one transaction."""
+        if self._db is None or not self._waiting:
+            return
         try:
-            with self._db:
-                self._db.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
-        except (sqlite3.Error, UnicodeEncodeError) as e:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?, ?)", self._waiting)
+            self._db.execute("COMMIT")
+        except sqlite3.Error as e:
             self._give_up(e)
+        self._waiting = []
 
     def close(self) -> None:
+        self.flush()
         if self._db is not None:
             self._db.close()
             self._db = None
 
     def _give_up(self, e: Exception) -> None:
         self.problem = f"the cache is not used: {e}"
-        self.close()
+        if self._db is not None:
+            self._db.close()
+            self._db = None
 
 
 @contextmanager

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import fnmatch
+import gc
 import hashlib
+import json
 import os
-import unicodedata
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
-from pathlib import Path, PurePosixPath
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
-from choreo_cli.engine import run_map
 from choreo_cli.sessions import cache as caching
-from choreo_cli.sessions import sniff
+from choreo_cli.sessions import choreoignore, sniff
 from choreo_cli.sessions.grouping import group
-from choreo_cli.sessions.scan import File, Walked, walk
+from choreo_cli.sessions.scan import Folder, Walked, plan_roots, walk
+from choreo_cli.sessions.survey import Surveyed, survey
 from formats.errors import FormatError
-from formats.foreign.model import Clock, Facts
-from formats.inventory import Entry, entry, facts_from_json, facts_to_json
+from formats.inventory import Entry, Row, entry_of, plain_row, shown_path
 
-CHUNK = 400
-POOL_FROM = 4_000  # files; below, starting processes costs more than it saves
-POOL_BYTES = 200_000_000
-IGNORE_FILE = ".choreoignore"
+NOT_UTF8 = "its name is not UTF-8: rename it to use it"
+_CLOCKED = ("pose", "motion", "audio", "video", "wearable")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +31,12 @@ class DiscoverOptions:
     """How to look.
 
     Args:
-        jobs: Worker processes.
-        verify: Look at every file, cached or not.
+        jobs: Worker processes at most.
+        verify: Look at every file, seen before or not.
         strict: Doubts are reasons.
-        mtime_clock: Use modification times as clocks of recordings that have no other.
-        fps: Rate of pose folders that state none.
-        map_file: Mapping for pose logs nobody's reader knows.
+        mtime_clock: Use modification times as clocks of recordings that have no other; copies rewrite them.
+        fps: Rate of pose and motion recordings that state none.
+        mapping: How to read pose logs that no reader knows, as `formats.foreign.mapping.load_map` gives it.
     """
 
     jobs: int = 1
@@ -46,7 +44,13 @@ class DiscoverOptions:
     strict: bool = False
     mtime_clock: bool = False
     fps: float | None = None
-    map_file: Path | None = None
+    mapping: dict[str, Any] | None = None
+
+    @property
+    def cache_version(self) -> str:
+        """What facts depend on besides the file: the map, and whether containers can be opened."""
+        text = json.dumps([self.mapping, find_spec("av") is not None], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @dataclass(slots=True)
@@ -93,220 +97,156 @@ def discover(
     Raises:
         NoInputError: a path does not exist.
     """
-    roots = _roots(paths)
-    seen = walk(roots)
-    out = Inventory([], {k: p if p.is_dir() else p.parent for k, p in roots.items()}, seen.ignored, seen.special)
-    out.total = len(seen.files)
-    version = f"fps={options.fps}"
-    with caching.opened(None if options.verify and cache_folder is None else cache_folder, version) as cache:
-        facts = _all_facts(seen.files, out, options, cache, on_progress)
+    roots, named = plan_roots(list(paths))
+    out = Inventory([], roots)
+    with _no_collector(), caching.opened(cache_folder, options.cache_version) as cache:
+        seen = walk(roots, named)
+        out.total = seen.total
+        surveyed, out.looked = survey(
+            seen.folders, cache, jobs=options.jobs, verify=options.verify, mapping=options.mapping,
+            on_progress=on_progress,
+        )  # fmt: skip
+        entries = _entries(seen, surveyed, options)
+        del surveyed
+        entries = group(entries, {k: p.name for k, p in roots.items()})
+        _lift(entries, roots)
+        entries.sort(key=lambda e: (e["root"], e["path"], e["kind"]))  # UTF-8 sorts as its code points do
+        _name(entries)
+        _acknowledge(entries, seen, out.notes)
+        cache.flush()
         if cache.problem:
             out.notes.append(cache.problem)
-    entries = _entries(seen, facts, out.roots, options)
-    entries = group(entries)
-    _name(entries)
-    _acknowledge(entries, out.roots)
-    out.entries = sorted(entries, key=lambda e: (e["root"], e["path"].encode("utf-8", "surrogateescape"), e["kind"]))
+    out.entries = entries
+    for counted in seen.ignored.values():
+        out.ignored.update(counted)
+    out.special.update(what for _, _, what, why in seen.special if why is None)
     return out
 
 
-def _roots(paths: Sequence[Path]) -> dict[str, Path]:
-    """Absolute roots, without those that lie inside another."""
-    whole = list(dict.fromkeys(Path(os.path.abspath(p)) for p in paths))
-    kept = [p for p in whole if not any(q != p and p.is_relative_to(q) for q in whole)]
-    return {f"r{k}": p for k, p in enumerate(kept)}
+@contextmanager
+def _no_collector() -> Iterator[None]:
+    """Entries are a hundred thousand dicts without cycles: walking them all again and again finds nothing."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
-def _all_facts(
-    files: list[File],
-    out: Inventory,
-    options: DiscoverOptions,
-    cache: caching.Cache,
-    on_progress: Callable[..., None] | None,
-) -> dict[tuple[str, str], tuple[str | None, Facts]]:
-    """(root, path) -> (sha256, facts): what the cache knows, and everything else looked at now."""
-    by_root: dict[str, list[File]] = defaultdict(list)
-    for f in files:
-        by_root[f.root].append(f)
-    facts: dict[tuple[str, str], tuple[str | None, Facts]] = {}
-    for root, group_ in by_root.items():
-        base = out.roots[root]
-        known = {} if options.verify else cache.known(base, group_)
-        for path, (sha, doc) in known.items():
-            facts[root, path] = (sha, facts_from_json(doc))
-        new = [f for f in group_ if f.path not in known]
-        out.looked += len(new)
-        fresh = []
-        for f, sha, doc in _look_at(new, base, options, on_progress):
-            facts[root, f.path] = (sha, facts_from_json(doc))
-            fresh.append((f, sha, doc))
-        if fresh:
-            cache.remember(base, fresh)
-    return facts
-
-
-def _look_at(
-    files: list[File], base: Path, options: DiscoverOptions, on_progress: Callable[..., None] | None
-) -> Iterator[tuple[File, str | None, dict[str, Any]]]:
-    """Look at files in chunks, in several processes when there is enough to do."""
-    chunks = [files[i : i + CHUNK] for i in range(0, len(files), CHUNK)]
-    heavy = len(files) >= POOL_FROM or sum(f.size for f in files) >= POOL_BYTES
-    if heavy and len(chunks) < 2 * options.jobs:
-        size = max(1, len(files) // (4 * max(options.jobs, 1)))
-        chunks = [files[i : i + size] for i in range(0, len(files), size)]
-    jobs = options.jobs if heavy else 1
-    work = partial(_look_chunk, str(base))
-    done = 0
-    for chunk, seen in zip(chunks, run_map(work, chunks, jobs=jobs), strict=True):
-        done += len(chunk)
-        if on_progress is not None:
-            on_progress(done, len(files))
-        for f, (sha, doc) in zip(chunk, seen, strict=True):
-            yield f, sha, doc
-
-
-def _look_chunk(base: str, files: list[File]) -> list[tuple[str | None, dict[str, Any]]]:
-    found = []
-    for f in files:
-        sha, facts = sniff.look(f"{base}/{f.path}", f.size)
-        found.append((sha, facts_to_json(facts)))
-    return found
-
-
-def _entries(
-    seen: Walked,
-    facts: dict[tuple[str, str], tuple[str | None, Facts]],
-    roots: dict[str, Path],
-    options: DiscoverOptions,
-) -> list[Entry]:
-    """One entry per recording; a folder with one JSON per frame is one recording."""
-    entries, folded = _folded(seen.files, facts, roots, options)
-    for f in seen.files:
-        if (f.root, f.path) in folded or PurePosixPath(f.path).name == IGNORE_FILE:
-            continue
-        sha, known = facts[f.root, f.path]
-        known = _mapped(f, known, roots, options)
-        found = entry(sniff.strict(known) if options.strict else known, f.root, _text(f.path), f.size, sha)
-        if _text(f.path) != f.path:
-            found |= {"kind": "other", "reason": "its name is not UTF-8: rename it"}
-        if options.mtime_clock and found["t0_utc_us"] is None and known.kind in ("pose", "motion", "audio", "video"):
-            _mtime(found, f)
-        if options.map_file is not None and known.format == "mapped":
-            found["meta"]["map_file"] = str(options.map_file.resolve())
-        entries.append(found)
-    for root, path, why in seen.closed:
-        entries.append(entry(Facts("other", "folder", reason=f"folder: {why}"), root, _text(path), 0, None))
+def _entries(seen: Walked, surveyed: list[Surveyed], options: DiscoverOptions) -> list[Entry]:
+    """One entry per recording, and one for everything else that was met."""
+    entries: list[Entry] = []
+    for folder, found in zip(seen.folders, surveyed, strict=True):
+        _of_folder(folder, found, options, entries)
+    for root, path, what, why in seen.special:
+        row = plain_row("other", what.lower(), why, {"note": f"a {what}, not opened"})
+        entries.append(entry_of(row, root, shown_path(path), 0, None))
     for root, path in seen.outputs:
-        note = {"note": "a dataset made by choreo pair"}
-        entries.append(entry(Facts("other", "choreo.pairs/1", meta=note), root, _text(path), 0, None))
+        row = plain_row("other", "choreo.pairs/1", None, {"note": "a dataset made by choreo pair"})
+        entries.append(entry_of(row, root, shown_path(path), 0, None))
+    for root, counted in seen.ignored.items():
+        if counted:
+            row = plain_row(
+                "other", "ignored", None, {"note": "left alone, not opened", "counts": dict(sorted(counted.items()))}
+            )
+            row[2] = counted.total()
+            entries.append(entry_of(row, root, ".", 0, None))
     return entries
 
 
-def _mapped(f: File, known: Facts, roots: dict[str, Path], options: DiscoverOptions) -> Facts:
-    """With --map, a JSON or CSV file that no reader knows is tried with the mapping."""
-    if (
-        options.map_file is None
-        or known.kind not in ("other", "pose")
-        or (known.kind == "pose" and known.reason is None)
-    ):
-        return known
-    if PurePosixPath(f.path).suffix.lower() not in (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt"):
-        return known
-    from formats.foreign.mapping import load_map, read_with_map
-    from formats.foreign.pose_build import stream_facts
-    from formats.foreign.source import Source
-
-    try:
-        stream = read_with_map(Source.of(roots[f.root] / f.path), load_map(options.map_file))
-    except (FormatError, OSError):
-        return known
-    return stream_facts(stream, "pose", "mapped", {})
-
-
-def _mtime(found: Entry, f: File) -> None:
-    """The file was finished at its mtime: time zero lies its duration before."""
-    from formats.foreign.model import T0_SIGMA_US
-    from formats.inventory import set_clock
-
-    start = f.mtime_ns // 1000 - (found["duration_us"] or 0)
-    set_clock(found, Clock(start, "mtime", T0_SIGMA_US["mtime"]))
-
-
-def _text(path: str) -> str:
-    """A path as it may stand in a manifest: bytes that are not UTF-8 are shown as they are written in Python."""
-    try:
-        path.encode("utf-8")
-        return path
-    except UnicodeEncodeError:
-        return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
-def _folded(
-    files: list[File],
-    facts: dict[tuple[str, str], tuple[str | None, Facts]],
-    roots: dict[str, Path],
-    options: DiscoverOptions,
-) -> tuple[list[Entry], set[tuple[str, str]]]:
-    """OpenPose folders: (their entries, the files inside them)."""
-    from formats.foreign import openpose
-
-    frames: dict[tuple[str, str], list[File]] = defaultdict(list)
-    for f in files:
-        if facts[f.root, f.path][1].format == "openpose":
-            frames[f.root, str(PurePosixPath(f.path).parent)].append(f)
-    entries: list[Entry] = []
-    folded: set[tuple[str, str]] = set()
-    for (root, folder), members in sorted(frames.items()):
-        if not openpose.group_folder([PurePosixPath(f.path).name for f in members]):
+def _of_folder(folder: Folder, found: Surveyed, options: DiscoverOptions, entries: list[Entry]) -> None:
+    root, prefix, seen = folder.root, folder.prefix, found.seen
+    decodable = prefix.isascii() or shown_path(prefix) == prefix
+    together = set(found.frames[0]) if found.frames else ()
+    doubtful = options.strict or options.mtime_clock or options.fps
+    for f in folder.files:
+        name = f[0]
+        if name in together:
             continue
-        shas = [facts[root, f.path][0] or "" for f in members]
-        digest = hashlib.sha256("\n".join(shas).encode()).hexdigest()
-        try:
-            known = openpose.facts_folder([roots[root] / f.path for f in members], options.fps)
-        except (FormatError, OSError) as e:
-            known = Facts("pose", openpose.FORMAT, reason=getattr(e, "message", str(e)))
-        meta = {**known.meta, "files": len(members), **({"fps": options.fps} if options.fps else {})}
-        size = sum(f.size for f in members)
-        entries.append(entry(replace(known, meta=meta), root, _text(folder), size, digest))
-        folded.update((root, f.path) for f in members)
-    return entries, folded
+        known = seen.get(name)
+        if known is None or not decodable:
+            entries.append(
+                entry_of(plain_row("other", "unreadable", NOT_UTF8, {}), root, shown_path(prefix + name), f[1], None)
+            )
+            continue
+        sha, row = known
+        if doubtful:
+            row = _with_options(row, options, f[2])
+        entries.append(entry_of(row, root, prefix + name, f[1], sha))
+    if found.frames:
+        names, size, digest, row = found.frames
+        row = _with_options([*row[:14], {**row[14], "files": len(names)}], options, max(f[2] for f in folder.files))
+        entries.append(entry_of(row, root, shown_path(prefix[:-1] or "."), size, digest))
+
+
+def _with_options(row: Row, options: DiscoverOptions, mtime_ns: int) -> Row:
+    """A row as the options change it: the rate the user knows, doubts as reasons, the file's time as its clock."""
+    kind = row[0]
+    if options.fps and kind in ("pose", "motion") and row[3] is None and row[5] is None and row[2]:
+        from fractions import Fraction
+
+        rate = Fraction(options.fps).limit_denominator(100_000)
+        said = [a for a in row[14].get("assumptions", []) if not a.startswith("time unknown")]
+        meta = {**row[14], "fps": options.fps, "fps_source": "user", "assumptions": said}
+        length = round(row[2] * 1_000_000 / rate)
+        row = [*row[:3], rate.numerator, rate.denominator, length, *row[6:14], meta]
+    if options.mtime_clock and kind in _CLOCKED and row[7] is None:
+        from formats.foreign.model import T0_SIGMA_US
+
+        # A file is finished at its mtime: its time zero lies its duration before.
+        row = [*row[:7], mtime_ns // 1000 - (row[5] or 0), "mtime", T0_SIGMA_US["mtime"], False, *row[11:]]
+    return sniff.strict(row) if options.strict else row
+
+
+def _lift(entries: list[Entry], roots: dict[str, Path]) -> None:
+    """A root that is itself a recording or a session is named by its folder: its root becomes the folder above."""
+    whole = {e["root"] for e in entries if e["path"] == "." and e["kind"] != "other" and roots[e["root"]].name}
+    for e in entries:
+        if e["root"] in whole:
+            name = roots[e["root"]].name
+            if e["session"] is not None:
+                e["session"] = name if e["session"] == "." else f"{name}/{e['session']}"
+            e["path"] = name if e["path"] == "." else f"{name}/{e['path']}"
+    for root in whole:
+        roots[root] = roots[root].parent
 
 
 def _name(entries: list[Entry]) -> None:
     """Ids: kind letter and content hash; equal content gets a number and says what it repeats."""
     seen: dict[str, Entry] = {}
-    for e in sorted(entries, key=lambda e: (e["root"], e["path"].encode("utf-8", "surrogateescape"))):
-        content = e["sha256"] or hashlib.sha256(f"{e['root']}/{e['path']}".encode("utf-8", "replace")).hexdigest()
+    again: Counter[str] = Counter()
+    for e in entries:
+        content = e["sha256"]
+        if content is None:
+            content = hashlib.sha256(f"{e['root']}/{e['path']}".encode()).hexdigest()
         base = name = f"{e['kind'][0]}:{content[:16]}"
-        k = 2
-        while name in seen:
-            name, k = f"{base}.{k}", k + 1
-        if name != base and e["sha256"] is not None and e["bytes"] > 0:
-            e["meta"] = {**e["meta"], "duplicate_of": seen[base]["path"]}
+        if base in seen:
+            again[base] += 1
+            name = f"{base}.{again[base] + 1}"
+            if e["sha256"] is not None and e["bytes"] > 0:
+                e["meta"] = {**e["meta"], "duplicate_of": seen[base]["path"]}
+        else:
+            seen[base] = e
         e["id"] = name
-        seen[name] = e
 
 
-def _acknowledge(entries: list[Entry], roots: dict[str, Path]) -> None:
-    """`.choreoignore`: one pattern a line, relative to its root; matches are known to be bad."""
-    for root, folder in roots.items():
+def _acknowledge(entries: list[Entry], seen: Walked, notes: list[str]) -> None:
+    """`.choreoignore` in any folder: a file it matches is known to be bad."""
+    bad = [e for e in entries if e["reason"] is not None]
+    if not bad:
+        return
+    for root, prefix, path in sorted(seen.rules):
         try:
-            lines = (folder / IGNORE_FILE).read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError):
+            rules = choreoignore.read_rules(path)
+        except (FormatError, OSError) as error:
+            notes.append(f"{prefix}{os.path.basename(path)} is not used: {getattr(error, 'message', error)}")
             continue
-        patterns = [unicodedata.normalize("NFC", x.strip()) for x in lines if x.strip() and not x.startswith("#")]
-        for e in entries:
-            if e["root"] == root and e["reason"] is not None and _matches(e["path"], patterns):
+        for e in bad:
+            if (
+                e["root"] == root
+                and e["path"].startswith(prefix)
+                and choreoignore.matches(rules, e["path"][len(prefix) :])
+            ):
                 e["acknowledged"] = True
-
-
-def _matches(path: str, patterns: list[str]) -> bool:
-    path = unicodedata.normalize("NFC", path)
-    name = PurePosixPath(path).name
-    for p in patterns:
-        if p.endswith("/"):
-            if path.startswith(p) or f"/{p}" in f"/{path}":
-                return True
-        elif fnmatch.fnmatchcase(path, p.lstrip("/")) or ("/" not in p and fnmatch.fnmatchcase(name, p)):
-            return True
-    return False

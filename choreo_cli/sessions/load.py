@@ -36,9 +36,9 @@ def read(entry: Entry, roots: dict[str, Path]) -> object:
 
     path = locate(entry, roots)
     if entry["format"] == "mapped":
-        from formats.foreign.mapping import load_map, read_with_map
+        from formats.foreign.mapping import check_map, read_with_map
 
-        return read_with_map(Source.of(path), load_map(Path(entry["meta"]["map_file"])))
+        return read_with_map(Source.of(path), check_map(entry["meta"]["map"], file=path))
     if entry["format"] == "openpose-folder":
         from formats.foreign.openpose import read_folder
 

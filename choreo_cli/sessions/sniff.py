@@ -2,89 +2,214 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
-from dataclasses import replace
+import stat
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
 from formats.errors import FormatError
-from formats.foreign import registry
+from formats.foreign import plain, registry
 from formats.foreign.model import Facts
-from formats.foreign.source import HEAD_BYTES, Source, open_regular
+from formats.foreign.registry import Reader
+from formats.foreign.source import HEAD_BYTES, Source
+from formats.inventory import FORMAT, Row, plain_row, row_of
 
 # Raised when a reader changes what it says of a file: cached facts of another version are not used.
-READER_VERSION = "1"
-SMALL = 64 * 1024
-_OWN_JSON = b'{"schema":"choreo.'
-_OWN_SEALED = b'{\n "schema": "choreo.'
+READER_VERSION = "2"
+WHOLE = 4 * 2**20  # a file up to here is read once, for its hash and for its reader
+FRAME = "openpose"  # the format of one frame: a folder of them is one recording, looked at as a whole
+_CHUNK = 2**20
+_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0)
+_BLANK = b"\xef\xbb\xbf \t\r\n\x0b\x0c"
+_OWN = (b'{"schema":"choreo.', b'{\n "schema": "choreo.')
+_MAPPABLE = ("pose-json", "pose-jsonl", "pose-csv", "plain", "unknown", "empty")
+_MAP_SUFFIX = {"json": (".json",), "jsonl": (".jsonl", ".ndjson", ".json"), "csv": (".csv", ".tsv", ".txt")}
 
-Seen = tuple[str | None, dict[str, Any]]
+# Which first bytes a format can have. Asking sixty readers about each of a hundred thousand small files costs more
+# than reading them; a format that is not named here is always asked. A test compares with asking everyone.
+_JSON = b"{["
+_MAGIC: dict[str, bytes] = {
+    "wav": b"R", "avi": b"R", "aiff": b"F", "flac": b"f", "ogg": b"O", "opus": b"O", "mp3": b"I\xff", "aac": b"\xff",
+    "mkv": b"\x1a", "webm": b"\x1a", "midi": b"M", "mat": b"M", "trc": b"P", "smpl-npz": b"P", "features-npz": b"P",
+    "humanml3d": b"\x93", "fbx": b"K", "garmin-fit": b"\x0c\x0e", "smpl-pkl": b"\x80(c}]", "c3d": bytes(range(2, 65)),
+}  # fmt: skip
+_TEXT: dict[str, bytes] = {
+    **dict.fromkeys(
+        ("brace-beats", "heart-json", "openpose", "dwpose", "arkit-json", "vision-json", "session-meta",
+         "mediapipe-json", "playlist-json", "coco-json", "pose-jsonl", "pose-json"), _JSON),
+    **dict.fromkeys(("apple-health", "rekordbox-xml", "apple-music-xml"), b"<"),
+    **dict.fromkeys(("e4", "garmin-events", "garmin-acc"), b"0123456789"),
+    **dict.fromkeys(("e4-ibi", "tempo-text", "onset-text", "beat-text"), b"0123456789+-.#\"' ,;"),
+    "stepmania": b"#/",
+}  # fmt: skip
+_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
+_BOXED = ("m4a", "mov", "mp4")
 
 
-def look(path: str, size: int, fps: float | None = None) -> tuple[str | None, Facts]:
+def look(path: str, size: int, mapping: dict[str, Any] | None = None, *, alone: bool = False) -> tuple[str | None, Row]:
     """sha256 (hex) and facts of one file. A file that cannot be used has a reason; no exception leaves.
 
     Args:
-        path: The file.
-        size: From its stat; a file that grew since is listed as such.
-        fps: Rate of recordings that state none.
+        path: The file; never a link, a FIFO or a device.
+        size: From its stat.
+        mapping: With --map: how to read JSON and CSV that no reader knows better.
+        alone: An OpenPose frame is a recording of its own, and not one of its folder's.
     """
+    data = b""
     try:
-        with open_regular(path) as f:
-            data = f.read(SMALL + 1) if size <= SMALL else f.read(HEAD_BYTES)
-            if len(data) <= SMALL and size <= SMALL:
-                sha = hashlib.sha256(data).hexdigest()
-                source = Source(Path(path), len(data), data[:HEAD_BYTES], data)
-            else:
-                f.seek(0)
-                sha = hashlib.file_digest(f, "sha256").hexdigest()
-                source = Source(Path(path), os.fstat(f.fileno()).st_size, data[:HEAD_BYTES])
-    except FormatError as e:
-        return None, Facts("other", "unreadable", reason=e.message)
+        fd = os.open(path, _FLAGS)
+        try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                return None, _unreadable("not a regular file any more")
+            data = os.read(fd, size + 1 if size <= WHOLE else HEAD_BYTES)
+            sha = hashlib.sha256(data)
+            total = size if len(data) == size else _hash_rest(fd, sha, len(data))
+        finally:
+            os.close(fd)
     except OSError as e:
-        return None, Facts("other", "unreadable", reason=(e.strerror or "cannot be read").lower())
-    return sha, _facts(source)
+        return None, _unreadable(_why(e))
+    except MemoryError:
+        return None, _unreadable("not enough memory to read it")
+    name = path.rpartition("/")[2]
+    return sha.hexdigest(), _row(path, name, total, data, total == len(data), mapping, alone)
 
 
-def _facts(source: Source) -> Facts:
-    own = _own(source)
-    if own is not None:
-        return own
-    reader = registry.recognise(source.head, source.name, source.size)
+def _hash_rest(fd: int, sha: Any, done: int) -> int:
+    """Hash what is left of an open file; its size."""
+    while chunk := os.read(fd, _CHUNK):
+        sha.update(chunk)
+        done += len(chunk)
+    return done
+
+
+def _why(e: OSError) -> str:
+    if e.errno in (errno.EACCES, errno.EPERM):
+        return "cannot be read: permission denied"
+    if e.errno == errno.ELOOP:
+        return "a link by now, which is not followed"
+    return f"cannot be read: {(e.strerror or type(e).__name__).lower()}"
+
+
+def _unreadable(why: str) -> Row:
+    return plain_row("other", "unreadable", why, {})
+
+
+def _row(path: str, name: str, size: int, data: bytes, whole: bool, mapping: dict[str, Any] | None, alone: bool) -> Row:
+    head = data[:HEAD_BYTES]
+    if head.startswith(_OWN):
+        return _own_document(head)
+    reader = recognise(head, name, size)
+    if reader.format == FRAME and not alone:
+        return [FRAME]
+    source = None
+    if mapping is not None and reader.format in _MAPPABLE:
+        source = Source(Path(path), size, head, data if whole else None)
+        mapped = _mapped(source, mapping)
+        if mapped is not None:
+            return mapped
+    if reader.format == "plain":
+        if head[:4] == b"PAR1":
+            return _contained(reader, Source(Path(path), size, head), _parquet)
+        format, note, reason = plain.classify(head, name, size)
+        return _plain(format, note, reason)
+    return _contained(reader, source or Source(Path(path), size, head, data if whole else None), reader.facts)
+
+
+@lru_cache(maxsize=4096)
+def _plain(format: str, note: str, reason: str | None) -> Row:
+    """One row for all that are alike: most files of a disk say nothing else."""
+    return plain_row("other", format, reason, {"note": note})
+
+
+def _contained(reader: Reader, source: Source, facts: Any) -> Row:
+    """The row of a reader's facts; whatever its parser meets becomes a reason."""
+    kind, format = reader.kind, reader.format
     try:
-        return reader.facts(source)
+        return row_of(facts(source))
     except FormatError as e:
-        where = f" (row {e.row})" if e.row is not None else ""
-        return Facts(reader.kind, reader.format, reason=f"{e.message}{where}")
+        where = "" if e.row is None else f" (row {e.row})"
+        hint = f": {e.hint}" if e.hint else ""
+        reason = f"{e.message}{where}{hint}"
     except OSError as e:
-        return Facts(reader.kind, reader.format, reason=(e.strerror or "cannot be read").lower())
-    except (MemoryError, RecursionError) as e:
-        return Facts(reader.kind, reader.format, reason=f"too large or too deep to read ({type(e).__name__})")
+        reason = _why(e)
+    except MemoryError:
+        reason = "not enough memory to read it"
+    except Exception as e:  # a reader's own fault must not end the listing of a disk
+        reason = f"its {format} reader failed: {type(e).__name__}: {str(e)[:120]}"
+    return row_of(Facts(kind, format, reason=" ".join(reason.split())))
 
 
-def _own(source: Source) -> Facts | None:
-    """Our artefacts: frames are what `train` reads, the rest is not a recording."""
-    head = source.head
-    if head.startswith((_OWN_JSON, _OWN_SEALED)):
-        name = head.split(b'"', 4)[3].decode("ascii", "replace")
-        return Facts(
-            "other", name, meta={"note": f"a {name} document of choreo", "synthetic": b'"synthetic": true' in head}
-        )
-    if head[:4] != b"PAR1":
-        return None
+def recognise(head: bytes, name: str, size: int) -> Reader:
+    """The reader that claims a file; asks only those whose formats can begin like this."""
+    first = head[:1]
+    start = first if first not in _BLANK else head.lstrip(_BLANK)[:1]
+    for reader in _candidates(first, start, head[4:8] in _BOXES):
+        if reader.sniff(head, name, size):
+            return reader
+    return registry.load()[-1]
+
+
+@cache
+def _candidates(first: bytes, start: bytes, boxed: bool) -> tuple[Reader, ...]:
+    """Readers of the formats that can have this first byte, and this first byte after blanks."""
+    return tuple(r for r in registry.load() if _possible(r.format, first, start, boxed))
+
+
+def _possible(format: str, first: bytes, start: bytes, boxed: bool) -> bool:
+    if format in _BOXED:
+        return boxed
+    if format in _MAGIC:
+        return first != b"" and first in _MAGIC[format]
+    return format not in _TEXT or (start != b"" and start in _TEXT[format])
+
+
+def _own_document(head: bytes) -> Row:
+    name = head.split(b'"', 4)[3].decode("ascii", "replace")
+    row = plain_row("other", name, None, {"note": f"a {name} document of choreo"})
+    row[13] = b'"synthetic": true' in head
+    return row
+
+
+def _parquet(source: Source) -> Facts:
+    """Our tables: frames are what `train` reads, the rest is not a recording."""
     from formats.tables import read_metadata
 
     try:
-        texts = read_metadata(source.path)
+        name = read_metadata(source.path).get("choreo.schema", "")
     except FormatError as e:
         return Facts("other", "parquet", reason=e.message)
-    name = texts.get("choreo.schema", "")
     if name.startswith("choreo.frames/"):
         return Facts("frames", name, meta={"note": "ready frames: train reads them as they are"})
     return Facts("other", name or "parquet", meta={"note": f"a {name} table" if name else "a table of another program"})
 
 
-def strict(facts: Facts) -> Facts:
+def _mapped(source: Source, mapping: dict[str, Any]) -> Row | None:
+    """The pose recording that the user's map finds in a file, None when it does not fit."""
+    from formats.foreign.mapping import read_with_map
+    from formats.foreign.pose_build import stream_facts
+
+    if source.suffix not in _MAP_SUFFIX.get(mapping["format"], ()) or not source.size:
+        return None
+    try:
+        facts = stream_facts(read_with_map(source, mapping), "pose", "mapped", {"map": mapping})
+    except (FormatError, OSError, MemoryError):
+        return None
+    return row_of(facts)
+
+
+def look_at_frames(paths: list[str]) -> Row:
+    """Facts of the frames of one OpenPose folder, which are one recording."""
+    from formats.foreign import openpose
+
+    reader = next(r for r in registry.load() if r.format == FRAME)
+    row = _contained(reader, Source(Path(paths[0]), 0), lambda _: openpose.facts_folder(paths))
+    row[FORMAT] = openpose.FORMAT
+    return row
+
+
+def strict(row: Row) -> Row:
     """With --strict a doubt is a reason."""
-    return facts if facts.reason or not facts.problems else replace(facts, reason=facts.problems[0])
+    return row if row[11] or not row[12] else [*row[:11], row[12][0], *row[12:]]
