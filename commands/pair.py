@@ -75,8 +75,6 @@ def pair(
 
     OUT receives pairs.json (last), frames.parquet, context.parquet, features/, pack/, report.md and README.md.
     """
-    from choreo_cli.outputs import output_folder
-    from choreo_cli.progress import Progress
     from choreo_cli.sessions import pair_job
     from formats.manifest import resolve_roots
 
@@ -87,24 +85,34 @@ def pair(
         "stride": stride, "synthetic": synthetic, "preview": preview,
     }  # fmt: skip
     job = pair_job.plan(manifest, roots, chosen, seed, previous, overrides)
+    show = {"explain": explain, "quiet": quiet, "log": log_json}
+    doc, keep, code = _write(job, out, todo, force=force or todo is not None, wait=wait, **show)
+    streams.emit(doc, partial(pair_table, doc), out=None, json=json, as_table=table, keep=keep)
+    return ExitCode.OK if keep_going and code == ExitCode.PARTIAL else code
+
+
+def _write(
+    job: Any, out: Path, todo: Path | None, *, force: bool, wait: float, explain: bool, quiet: bool, log: Path | None
+) -> tuple[bytes, str, int]:
+    """Do the work unless it was done before; (manifest, what to tell a person, exit code)."""
+    from choreo_cli.outputs import output_folder
+    from choreo_cli.progress import Progress
+    from choreo_cli.sessions import pair_job
+
     with (
         output_folder(out, "pairs", job.created_by, wait_s=wait) as folder,
-        Progress("pair", quiet=quiet, log=log_json) as bar,
+        Progress("pair", quiet=quiet, log=log) as bar,
     ):
-        before = None if force or todo is not None else folder.done_before()
+        before = None if force else folder.done_before()
         if before is not None:
-            code = folder.exit_before()
-            doc, keep = before, f"already in {out}; --force does it again"
-        else:
-            folder.invalidate()
-            made = pair_job.run(job, folder, bar, todo)
-            code = ExitCode.NO if made.split_conflict else streams.partial(made.skipped, made.acknowledged, False)
-            doc, keep = folder.finish(made.entries, code, sys.argv[1:]), f"kept in {out}; see {out / 'report.md'}"
-            for line in pair_job.remarks(made, explain):
-                bar.note(line)
-    shown = partial(pair_table, doc)
-    streams.emit(doc, shown, out=None, json=json, as_table=table, keep=keep)
-    return ExitCode.OK if keep_going and code == ExitCode.PARTIAL else int(code)
+            return before, f"already in {out}; --force does it again", folder.exit_before()
+        folder.invalidate()
+        made = pair_job.run(job, folder, bar, todo)
+        code = ExitCode.NO if made.split_conflict else streams.partial(made.skipped, made.acknowledged, False)
+        doc = folder.finish(made.entries, code, sys.argv[1:])
+        for line in pair_job.remarks(made, explain):
+            bar.note(line)
+        return doc, f"kept in {out}; see {out / 'report.md'}", int(code)
 
 
 def pair_table(document: bytes) -> list[str]:
