@@ -85,8 +85,8 @@ def pair(
         "stride": stride, "synthetic": synthetic, "preview": preview,
     }  # fmt: skip
     job = pair_job.plan(manifest, roots, chosen, seed, previous, overrides)
-    show = {"explain": explain, "quiet": quiet, "log": log_json}
-    doc, keep, code = _write(job, out, todo, force=force or todo is not None, wait=wait, **show)
+    again = force or todo is not None
+    doc, keep, code = _write(job, out, todo, force=again, wait=wait, explain=explain, quiet=quiet, log=log_json)
     streams.emit(doc, partial(pair_table, doc), out=None, json=json, as_table=table, keep=keep)
     return ExitCode.OK if keep_going and code == ExitCode.PARTIAL else code
 
