@@ -12,7 +12,7 @@ from choreo_cli import options, streams
 from choreo_cli.errors import ExitCode, UsageError
 
 app = options.app()
-EXITS = (ExitCode.NO, ExitCode.UNAVAILABLE, ExitCode.CANTCREAT, ExitCode.IO)
+EXITS = (ExitCode.NO, ExitCode.PARTIAL, ExitCode.CANTCREAT, ExitCode.IO)
 EXAMPLES = (
     ("choreo bench data --table", "Everything the data lane promises"),
     ("choreo bench data --only data.feed --only data.pair_rows -o feed.json", "Two rows, kept"),
@@ -86,7 +86,7 @@ def data(
 
     Each row stands beside a baseline measured in the same run and beside its floor, the least it could cost. Nothing
     else should run on the machine. Exit 1 when a goal is missed; a row that cannot be judged says why and does not
-    count. Figures change from run to run, so the bytes do too.
+    count; exit 3 when a measurement failed. Figures change from run to run, so the bytes do too.
     """
     if listing:
         streams.write_stdout("".join(f"{n}  {text}\n" for _, r in SUITES.values() for n, text in r.items()).encode())
@@ -107,23 +107,31 @@ def data(
     doc = encode(Manifest("choreo.metrics/1", made_by, entries))
     shown = partial(streams.columns, bench_table.rows(entries), bench_table.HEADER)
     streams.emit(doc, shown, out=out, json=json, as_table=table, keep="keep it with -o FILE, or pipe it on")
-    return int(ExitCode.NO if any(e["pass"] is False for e in entries) else ExitCode.OK)
+    if any(e["pass"] is False for e in entries):
+        return ExitCode.NO
+    return ExitCode.PARTIAL if any((e["why"] or "").startswith("failed: ") for e in entries) else ExitCode.OK
 
 
 def measure(names: list[str], quick: bool, install: bool, on_progress: Any) -> list[dict[str, Any]]:
     """Entries of the chosen rows, sorted by name; a package is measured only when a row of it is wanted."""
     from importlib import import_module
 
+    from choreo_cli.errors import StorageError
+    from formats.metrics import entry
+
     wanted = {m: s for m, s in SUITES.items() if not names or any(covers(n, r) for n in names for r in s[1])}
     found = [load()]
-    for done, (module, (small, _)) in enumerate(wanted.items()):
+    for done, (module, (small, rows)) in enumerate(wanted.items()):
         on_progress(done, len(wanted), module)
         chosen_sizes = dict(small) if quick else {}
         if module.endswith(".bench_start"):
             chosen_sizes["lines"] = list(help_lines())
         if module.endswith(".bench_install"):
             chosen_sizes["install"] = install
-        found += import_module(module).bench(**chosen_sizes)
+        try:
+            found += import_module(module).bench(**chosen_sizes)
+        except StorageError as e:  # a program that was measured failed: the other figures are kept
+            found += [entry(r, None, "", "lower", status="insufficient", why=f"failed: {e}") for r in rows]
     on_progress(len(wanted), len(wanted))
     kept = [e for e in found[1:] if not names or any(covers(n, e["name"]) for n in names)]
     return sorted([*kept, found[0]], key=lambda e: e["name"])

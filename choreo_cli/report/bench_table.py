@@ -46,6 +46,6 @@ def remarks(entries: Sequence[dict[str, Any]]) -> list[str]:
         if e["pass"] is False:
             want = f"{e['goal']['op']} {number(e['goal']['value'])} {e['unit']}"
             lines.append(f"{e['name']} misses its goal: {number(e['value'])}, needs {want}")
-        elif e["pass"] is None and e["goal"] is not None:
+        elif e["pass"] is None and (e["goal"] is not None or e["status"] != "ok"):
             lines.append(f"{e['name']} is not judged: {e['why']}")
     return lines

@@ -101,6 +101,25 @@ def test_a_missed_goal_exits_1(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     assert data(only=["data.install_size"], **kept) == 0
 
 
+def test_a_measurement_that_fails_is_said_and_the_others_are_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from choreo_cli.metrics import bench_start
+    from choreo_cli.metrics.process import Program, measure
+    from commands.bench import data
+
+    def broken(**_: Any) -> list[dict[str, Any]]:
+        measure(Program(["false"]))
+        return []
+
+    monkeypatch.setattr(bench_start, "bench", broken)
+    code = data(only=["data.start_help", "data.install_size"], quick=True, out=tmp_path / "m.json")
+    found = {e["name"]: e for e in manifest.decode((tmp_path / "m.json").read_bytes()).entries}
+    assert code == 3 and found["data.install_size"]["pass"] is True
+    assert found["data.start_help"]["why"] == "failed: `false` ended with 1: run it alone"
+    assert "data.start_help is not judged: failed: `false` ended with 1" in capsys.readouterr().err
+
+
 def test_list_names_the_rows_and_runs_nothing(choreo: Any) -> None:
     done = choreo("bench", "data", "--list", timeout=10)
     assert done.returncode == 0 and [line.split()[0] for line in done.stdout.decode().splitlines()] == ROWS
