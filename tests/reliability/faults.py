@@ -212,6 +212,9 @@ def main() -> None:
         print(json.dumps(kill_campaign(base, int(error), name == "naive")))
         return
     work = SCENARIOS[name]
+    warm = base / "warm"
+    warm.mkdir()
+    work(warm)
     for at in range(1, 200):
         folder = base / f"{name}-{error}-{at}"
         folder.mkdir(parents=True)
