@@ -13,6 +13,7 @@ from choreo_cli.runtime import provenance
 from choreo_cli.sessions import overrides as by_hand
 from choreo_cli.sessions import pair as pairing
 from choreo_cli.sessions.dataset_out import DatasetOptions
+from choreo_cli.sessions.pair_report import half_width
 from choreo_cli.sessions.pairing import PairOptions
 from choreo_cli.sessions.prior import zone
 from formats import manifest as m
@@ -98,9 +99,8 @@ def table(document: bytes) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Header and rows for a person."""
     rows = []
     for e in m.decode(document).entries:
-        half = "?" if e["offset_ci_us"] is None else f"{(e['offset_ci_us'][1] - e['offset_ci_us'][0]) / 2e6:.3f}"
         p = "-" if e["p"] is None else f"{e['p']:.2g}"
-        offset = f"{e['offset_us'] / 1e6:+.3f} +-{half}"
+        offset = f"{e['offset_us'] / 1e6:+.3f} +-{half_width(e)}"
         state = ", ".join([e["identifiable"], *e["reasons"]])
         rows.append((e["pair_id"], e["track"], e["method"], offset, p, state, e["split"]))
     return ("pair", "track", "method", "offset s", "p", "identifiable", "split"), rows

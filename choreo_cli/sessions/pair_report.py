@@ -80,15 +80,20 @@ class Report:
     def _pairs(self) -> list[str]:
         rows = []
         for p in self.pairs:
-            half = (p["offset_ci_us"][1] - p["offset_ci_us"][0]) / 2e6
             why = ", ".join(p["reasons"])
-            offset = f"{p['offset_us'] / 1e6:+.3f} +- {half:.3f} s"
+            offset = f"{p['offset_us'] / 1e6:+.3f} s +- {half_width(p)}"
             tail = (_number(p["p"]), p["identifiable"], why, p["split"])
             rows.append((p["pair_id"], p["track"], p["method"], offset, f"{p['drift_ppm']:+.1f}", *tail))
         return _table(("pair", "track", "method", "offset", "drift ppm", "p", "identifiable", "why", "split"), rows)
 
     def _split_lines(self) -> list[str]:
         return [f"{k}: {v}" for k, v in self.split.items() if v not in ([], {}, None)]
+
+
+def half_width(pair: dict[str, Any]) -> str:
+    """Half of the offset's 95 % interval in seconds; `?` when nothing bounds it."""
+    interval = pair["offset_ci_us"]
+    return "?" if interval is None else f"{(interval[1] - interval[0]) / 2e6:.3f}"
 
 
 def _seen(acknowledged: bool) -> str:
