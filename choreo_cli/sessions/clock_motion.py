@@ -13,56 +13,18 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from choreo_cli.motion.resample import MAX_GAP_US, bracket, lerp
 from choreo_cli.sessions.clock_estimate import LIMITS, ClockEstimate, Curves, Envelope, Limits, Prior
+from choreo_cli.sessions.clock_grid import STEP_US, onto_grid, parabolic
 from choreo_cli.sessions.clock_null import Facts, decide, surrogate_null
+from choreo_cli.sessions.move_shape import UNKNOWN, Bias, move_shape
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
-STEP_US = 5_000  # 200 Hz
 NULL_STEP = 2  # the surrogates run at 100 Hz
 BLOCK_US = 5_000_000
 RESAMPLES = 200
-CLIP_Z = 5.0
-BRAKE_ERROR_US = 4_000.0
 TEMPO_RATIOS = (0.25, 1 / 3, 0.5, 2 / 3, 0.75, 1.0, 4 / 3, 1.5, 2.0, 3.0, 4.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Bias:
-    """Systematic error of one configuration, from the self-test.
-
-    A body that moves slowly has its impact long before it lands. How slowly, the take tells without any clock:
-    see `brake_us`.
-
-    Args:
-        brakes_us: Brake times of the template dancers, from short moves to long ones.
-        biases_us: Median error of the template dancers with each of them; subtracted from the estimate.
-        spread_us: 1.4826 x median absolute deviation of the template dancers' errors from that line.
-        config_hash: First 16 hex digits of the configuration's SHA-256.
-    """
-
-    brakes_us: tuple[int, ...]
-    biases_us: tuple[int, ...]
-    spread_us: int
-    config_hash: str
-
-    def at(self, brake_us: float) -> tuple[int, float]:
-        """Bias for a brake time, and its standard error, microseconds.
-
-        Mean and deviation over the line through the templates, weighted by how well each point's brake time agrees
-        (normal, 4 ms): where the brake time says little, the answer stays near the middle with a wide error. A
-        NaN brake time weighs all alike.
-        """
-        at = np.linspace(0, len(self.biases_us) - 1, 8 * len(self.biases_us))
-        known = np.arange(len(self.biases_us))
-        line = np.interp(at, known, self.biases_us)
-        miss = (np.interp(at, known, self.brakes_us) - brake_us) / BRAKE_ERROR_US if np.isfinite(brake_us) else 0 * line
-        weight = np.exp(-0.5 * (miss**2 - (miss**2).min()))
-        weight /= weight.sum()
-        mean = float(weight @ line)
-        return round(mean), float(np.sqrt(weight @ (line - mean) ** 2 + self.spread_us**2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,28 +46,6 @@ class Match:
     block_t_us: F64
     motion: F32
     music: F32
-
-
-def onto_grid(env: Envelope, t_us: NDArray[np.int64]) -> F32:
-    """Sample an envelope at the grid times, z-scored, 0 where missing.
-
-    Values beyond 5 standard deviations are cut: one tracking glitch must not outvote a hundred beats.
-    """
-    there = np.isfinite(env.value)
-    if there.sum() < 2:
-        return np.zeros(len(t_us), np.float32)
-    t, v = env.t_us[there], env.value[there].astype(np.float64)
-    join = bracket(t, t_us)
-    out = lerp(join, v)
-    ok = join.inside & (join.gap <= max(MAX_GAP_US, 1.5e6 / max(env.rate_hz, 1e-3)))
-    if not ok.any():
-        return np.zeros(len(t_us), np.float32)
-    spread = out[ok].std()
-    if not spread > 0:
-        return np.zeros(len(t_us), np.float32)
-    z = np.minimum((out - out[ok].mean()) / spread, CLIP_Z)
-    z -= z[ok].mean()
-    return np.where(ok, z / z[ok].std(), 0.0).astype(np.float32)
 
 
 def correlate(onset: Envelope, impact: Envelope, centre_us: int, half_us: int) -> Match:
@@ -130,35 +70,6 @@ def correlate(onset: Envelope, impact: Envelope, centre_us: int, half_us: int) -
     middle = start + STEP_US * 0.5 * (np.array(edges[:-1]) + np.array(edges[1:]) - 1)
     lags = centre_us + STEP_US * np.arange(-k, k + 1, dtype=np.int64)
     return Match(lags, blocks.sum(axis=0), blocks, middle, motion, music)
-
-
-def parabolic(curve: F64, i: int) -> float:
-    """Sub-sample position of a peak at index `i`, by the parabola through three points."""
-    if i <= 0 or i >= len(curve) - 1:
-        return float(i)
-    a, b, c = curve[i - 1], curve[i], curve[i + 1]
-    bend = a - 2 * b + c
-    return i + (float(np.clip(0.5 * (a - c) / bend, -0.5, 0.5)) if bend < 0 else 0.0)
-
-
-def brake_us(impact: Envelope) -> float:
-    """Time from setting off to braking, microseconds, in the mean over all moves of a take; NaN when unclear.
-
-    The lag at which the rectified acceleration of the speed matches the impact best: 0.58 of the length of a
-    minimum-jerk move, smoothed by the filter. It needs no music and no clock.
-    """
-    from scipy.fft import irfft, next_fast_len, rfft
-
-    if impact.rise is None:
-        return float("nan")
-    n = int(impact.duration_us // STEP_US) + 1
-    t = int(impact.t_us[0]) + STEP_US * np.arange(n, dtype=np.int64)
-    rise, fall = onto_grid(replace(impact, value=impact.rise), t), onto_grid(impact, t)
-    n_fft = next_fast_len(n + 80, real=True)
-    c = irfft(np.conj(rfft(rise, n_fft)) * rfft(fall, n_fft), n_fft)[:80].astype(np.float64)
-    low, high = 10, 70
-    k = low + int(np.argmax(c[low:high]))
-    return parabolic(c, k) * STEP_US if low < k < high - 1 and c[k] > 0 else float("nan")
 
 
 def beat_period_us(env: Envelope) -> float:
@@ -235,7 +146,7 @@ def estimate_motion(
         assumptions.append("no bias self-test: the offset holds the latency of the envelopes")
     blank = ClockEstimate(
         "motion_xcorr", prior.centre_us, prior.window_us, 0.0, (-limits.drift_prior_ppm, limits.drift_prior_ppm),
-        prior.window_us, bias.at(float("nan"))[0] if bias else None, bias.config_hash if bias else None,
+        prior.window_us, bias.at(UNKNOWN)[0] if bias else None, bias.config_hash if bias else None,
         reasons=refused, assumptions=tuple(assumptions),
     )  # fmt: skip
     # Without frames, a body or a clock there is nothing to search; a short or doubtful take is searched and refused.
@@ -269,7 +180,7 @@ def _search(
     # A window of exactly one beat has one peak: a prior wider than that gives the beat away, not the phase.
     # The dancer's own lag moves the peak even where the clock is known: a few milliseconds are no window.
     half = 0.5 * beat_us if wide else max(limits.least_half_us, min(prior.half_us, limits.beat_share * beat_us))
-    late, unsure = bias.at(brake_us(impact)) if bias else (0, 0.0)
+    late, unsure = bias.at(move_shape(impact)) if bias else (0, 0.0)
     reach = int(max(prior.half_us, 1.05 * beat_us, half)) + 2 * STEP_US
     m = correlate(onset, impact, prior.centre_us + late, reach)
     inside = np.abs(m.lags_us - m.lags_us[len(m.lags_us) // 2]) <= half
@@ -295,6 +206,8 @@ def _search(
     answer, reasons = decide(facts, limits)
     middle_us = float(impact.t_us[0] + impact.t_us[-1]) / 2 if not fitted else at_us
     offset = round(lag - late - drift * 1e-6 * middle_us)
+    # Below 25 fps the filter is longer than a move, and its shape no longer tells the bias.
+    unsure = float(np.hypot(unsure, max(0.0, 1e6 / max(impact.rate_hz, 1.0) - 40_000.0))) if bias else 0.0
     wide_us = _half_width(m, first, last, lag, unsure, drift_ci, drift, middle_us, seed)
     others = _candidates(m, curve[i], late, beat_us, prior, answer)
     return replace(

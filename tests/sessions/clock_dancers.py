@@ -9,9 +9,10 @@ import numpy as np
 from choreo_cli.audio.render import render_track
 from choreo_cli.motion.dancer import choreograph, poses, write_score
 from choreo_cli.sessions.clock_estimate import ClockEstimate, Envelope, Prior
-from choreo_cli.sessions.clock_motion import Bias, estimate_motion
+from choreo_cli.sessions.clock_motion import estimate_motion
 from choreo_cli.sessions.clock_selftest import default_onset, self_test
 from choreo_cli.sessions.impact import impact_of_pose
+from choreo_cli.sessions.move_shape import Bias
 
 # Speed over a move: u^a (1-u)^b for the first three, 1 - cos for the last.
 PROFILES = ((2.0, 2.0), (3.0, 2.0), (2.0, 1.5), None)
@@ -81,7 +82,8 @@ def trial(seed: int, cell: Cell) -> tuple[float, ClockEstimate, tuple[float, flo
     music = render_track(beats, rng.uniform(0.5, 1.0, len(beats)), length, rng)
     t_us, value = default_onset(music, 22_050)
     onset = Envelope(t_us, value, 43.066, "test")
-    base, offset = 5.0, rng.uniform(-cell.half_us, cell.half_us) / 1e6
+    half_us = min(cell.half_us, round(0.45 * beat * 1e6))
+    base, offset = 5.0, rng.uniform(-half_us, half_us) / 1e6
     fps = cell.fps
     device = np.arange(int(cell.seconds * fps)) / fps + rng.normal(0, 0.002, int(cell.seconds * fps))
     t = device * (1 + cell.drift_ppm * 1e-6) + base + offset
@@ -99,7 +101,7 @@ def trial(seed: int, cell: Cell) -> tuple[float, ClockEstimate, tuple[float, flo
     x = (x + rng.normal(0, rng.uniform(*cell.noise_m), x.shape)).astype(np.float32)
     impact = impact_of_pose(np.rint(device * 1e6).astype(np.int64), x)
     bias: Bias | None = self_test(fps, beat * 1e6) if cell.calibrated and fps >= 8 else None
-    prior = Prior(round(base * 1e6), cell.half_us, "test")
+    prior = Prior(round(base * 1e6), half_us, "test")
     got = estimate_motion(onset, impact, prior, beat_us=beat * 1e6, bias=bias, seed=seed)
     middle = device[len(device) // 2]
     truth = base + offset + cell.drift_ppm * 1e-6 * middle
