@@ -43,37 +43,43 @@ _TEXT: dict[str, bytes] = {
     **dict.fromkeys(("apple-health", "rekordbox-xml", "apple-music-xml"), b"<"),
     **dict.fromkeys(("e4", "garmin-events", "garmin-acc"), b"0123456789"),
     **dict.fromkeys(("e4-ibi", "tempo-text", "onset-text", "beat-text"), b"0123456789+-.#\"' ,;"),
-    "stepmania": b"#/",
+    "stepmania": b"#/", "bvh": b"hH\xff\xfe",
 }  # fmt: skip
+_TABLES = ("heart-csv", "qom-csv", "mediapipe-csv", "coco-csv", "pose-csv")  # a header line with a delimiter
+_NO_NUL = (*_TABLES[:1], *_TABLES[2:], "e4", "garmin-events", "garmin-acc", "tempo-text", "onset-text", "beat-text")
 _BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 _BOXED = ("m4a", "mov", "mp4")
 
 
-def look(path: str, size: int, mapping: dict[str, Any] | None = None, *, alone: bool = False) -> tuple[str | None, Row]:
+def look(
+    place: str, name: str, size: int, mapping: dict[str, Any] | None = None, *, alone: bool = False
+) -> tuple[str | None, Row]:
     """sha256 (hex) and facts of one file. A file that cannot be used has a reason; no exception leaves.
 
     Args:
-        path: The file; never a link, a FIFO or a device.
+        place: The folder.
+        name: The file in it; not opened when it has become a link, a FIFO or a device.
         size: From its stat.
         mapping: With --map: how to read JSON and CSV that no reader knows better.
         alone: An OpenPose frame is a recording of its own, and not one of its folder's.
     """
-    data = b""
+    path = f"{place}/{name}"
     try:
         fd = os.open(path, _FLAGS)
         try:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                return None, _unreadable("not a regular file any more")
             data = os.read(fd, size + 1 if size <= WHOLE else HEAD_BYTES)
             sha = hashlib.sha256(data)
-            total = size if len(data) == size else _hash_rest(fd, sha, len(data))
+            total = size
+            if len(data) != size:
+                if not stat.S_ISREG(os.fstat(fd).st_mode):  # it was, when its folder was listed
+                    return None, _unreadable("not a regular file any more")
+                total = _hash_rest(fd, sha, len(data))
         finally:
             os.close(fd)
     except OSError as e:
         return None, _unreadable(_why(e))
     except MemoryError:
         return None, _unreadable("not enough memory to read it")
-    name = path.rpartition("/")[2]
     return sha.hexdigest(), _row(path, name, total, data, total == len(data), mapping, alone)
 
 
@@ -145,22 +151,29 @@ def _contained(reader: Reader, source: Source, facts: Any) -> Row:
 def recognise(head: bytes, name: str, size: int) -> Reader:
     """The reader that claims a file; asks only those whose formats can begin like this."""
     first = head[:1]
-    start = first if first not in _BLANK else head.lstrip(_BLANK)[:1]
-    for reader in _candidates(first, start, head[4:8] in _BOXES):
-        if reader.sniff(head, name, size):
+    text = head if first not in _BLANK else head.lstrip(_BLANK)
+    line = text[: text.find(b"\n") + 1 or None]
+    table = b"," in line or b";" in line or b"\t" in line or line[:1] == b"#"
+    binary = b"\0" in head[:256]
+    for sniff, reader in _candidates(first, text[:1], head[4:8] in _BOXES, table, binary):
+        if sniff(head, name, size):
             return reader
     return registry.load()[-1]
 
 
 @cache
-def _candidates(first: bytes, start: bytes, boxed: bool) -> tuple[Reader, ...]:
-    """Readers of the formats that can have this first byte, and this first byte after blanks."""
-    return tuple(r for r in registry.load() if _possible(r.format, first, start, boxed))
+def _candidates(first: bytes, start: bytes, boxed: bool, table: bool, binary: bool) -> tuple[tuple[Any, Reader], ...]:
+    """Readers of the formats that can have this first byte, this one after blanks, this first line, these bytes."""
+    return tuple((r.sniff, r) for r in registry.load() if _possible(r.format, first, start, boxed, table, binary))
 
 
-def _possible(format: str, first: bytes, start: bytes, boxed: bool) -> bool:
+def _possible(format: str, first: bytes, start: bytes, boxed: bool, table: bool, binary: bool) -> bool:
     if format in _BOXED:
         return boxed
+    if binary and format in _NO_NUL:
+        return False
+    if format in _TABLES:
+        return table and start not in (b"{", b"[")
     if format in _MAGIC:
         return first != b"" and first in _MAGIC[format]
     return format not in _TEXT or (start != b"" and start in _TEXT[format])

@@ -140,18 +140,16 @@ def _cost(batch: Batch) -> float:
 def look_at(pack: list[Batch], mapping: dict[str, Any] | None = None) -> list[list[Seen]]:
     """What is in the files of a pack; runs in this process or another."""
     look = sniff.look
-    return [
-        [look(f"{place}/{name}", size, mapping, alone=alone) for name, size, alone in files] for place, files in pack
-    ]
+    return [[look(place, name, size, mapping, alone=alone) for name, size, alone in files] for place, files in pack]
 
 
 def _grouped(
     folder: Folder, seen: dict[str, Seen], groups: dict[str, Row], mapping: dict[str, Any] | None
 ) -> tuple[Surveyed, dict[str, Row]]:
     """Frames of one OpenPose folder taken together; a frame that belongs to none is looked at alone."""
-    frames = [f for f in folder.files if f[0] in seen and seen[f[0]][1][0] == sniff.FRAME]
-    if not frames:
+    if not any(row[0] == sniff.FRAME for _, row in seen.values()):
         return Surveyed(seen), {}
+    frames = [f for f in folder.files if f[0] in seen and seen[f[0]][1][0] == sniff.FRAME]
     from pathlib import Path
 
     from formats.foreign import openpose
@@ -163,7 +161,7 @@ def _grouped(
     rest = {n: seen[n] for n in seen if n not in together}
     for name, size, *_ in frames:
         if name not in together:
-            rest[name] = sniff.look(f"{folder.place}/{name}", size, mapping, alone=True)
+            rest[name] = sniff.look(folder.place, name, size, mapping, alone=True)
     if not together:
         return Surveyed(rest), {}
     digest = hashlib.sha256("\n".join(str(seen[n][0]) for n in sorted(names)).encode()).hexdigest()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from formats.foreign.jsonpeek import peek
 from formats.foreign.model import Facts
 from formats.foreign.registry import Reader
@@ -63,6 +65,9 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\x00\x01\x00\x00\x00", "font"),
     (b"OTTO", "font"),
 )
+_BY_BYTE: dict[bytes, list[tuple[bytes, str]]] = {}
+for _magic, _what in _MAGIC:
+    _BY_BYTE.setdefault(_magic[:1], []).append((_magic, _what))
 _SUFFIX: dict[str, str] = {
     "md": "Markdown",
     "rst": "text",
@@ -142,6 +147,7 @@ RECORDING_SUFFIXES = frozenset(
     )
 )
 _NOT_RECORDING = "not a recording"
+_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
 
 
 def ignored(name: str, st_size: int, st_blocks: int, st_flags: int = 0) -> str | None:
@@ -175,20 +181,18 @@ def is_text(head: bytes) -> bool:
     """Whether a head is UTF-8 (or UTF-16 with BOM) text without control characters."""
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return True
-    if b"\x00" in head:
+    if _CONTROL.search(head):
         return False
     try:
-        # A character may be cut at the end of the head.
-        text = head.decode("utf-8", errors="strict")
+        head.decode("utf-8", errors="strict")
     except UnicodeDecodeError as e:
-        if len(head) < 4096 or e.start < len(head) - 4:
-            return False
-        text = head[: e.start].decode("utf-8")
-    return sum(c < " " and c not in "\t\r\n\f\x1b" for c in text) == 0
+        # A character may be cut at the end of the head.
+        return len(head) >= 4096 and e.start >= len(head) - 4
+    return True
 
 
-def _text_note(head: bytes, name: str) -> str:
-    first = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:256].lower()
+def _text_note(head: bytes, name: str, suffix: str) -> str:
+    first = (head if head[:1].isalnum() else head.removeprefix(b"\xef\xbb\xbf").lstrip())[:256].lower()
     if first.startswith((b"<!doctype html", b"<html")):
         return f"HTML page, {_NOT_RECORDING}"
     if first.startswith(b"<"):
@@ -204,9 +208,9 @@ def _text_note(head: bytes, name: str) -> str:
         return "licence or notice, not a recording"
     if lowered.startswith("readme"):
         return f"text, {_NOT_RECORDING}"
-    if _suffix(name) in _SUFFIX:
-        return f"{_SUFFIX[_suffix(name)]}, {_NOT_RECORDING}"
-    if _suffix(name) in ("csv", "tsv"):
+    if suffix in _SUFFIX:
+        return f"{_SUFFIX[suffix]}, {_NOT_RECORDING}"
+    if suffix in ("csv", "tsv"):
         return "table with columns of no known recording"
     return f"text, {_NOT_RECORDING}"
 
@@ -221,16 +225,18 @@ def classify(head: bytes, name: str, size: int) -> tuple[str, str, str | None]:
     promised = suffix in RECORDING_SUFFIXES
     if size == 0:
         return "empty", "empty file", "the file is empty" if promised or suffix in ("json", "jsonl", "ndjson") else None
-    for magic, what in _MAGIC:
+    for magic, what in _BY_BYTE.get(head[:1], ()):
         if head.startswith(magic):
             fault = f"named .{suffix} but it is {what}" if promised and suffix not in ("npz", "safetensors") else None
             fault = "a zip archive without known features" if suffix == "npz" and magic[:2] == b"PK" else fault
             return "plain", f"{what}, {_NOT_RECORDING}", fault
-    if is_text(head) and suffix in ("jsonl", "ndjson"):
+    text = is_text(head)
+    if text and suffix in ("jsonl", "ndjson"):
         hint = "keys of no known recording: `choreo inspect FILE --suggest-map` makes a map for them"
-        return "plain", _text_note(head, name), hint
-    if is_text(head):
-        return "plain", _text_note(head, name), f"named .{suffix} but its content is not one" if promised else None
+        return "plain", _text_note(head, name, suffix), hint
+    if text:
+        fault = f"named .{suffix} but its content is not one" if promised else None
+        return "plain", _text_note(head, name, suffix), fault
     if promised:
         return "unknown", "unknown content", f"named .{suffix} but its content is not one, or it is damaged"
     return "unknown", "unknown content, not read", None
