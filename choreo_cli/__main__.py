@@ -8,7 +8,7 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
-from choreo_cli.errors import ChoreoError, ExitCode, ReaderGone
+from choreo_cli.errors import ChoreoError, ExitCode
 
 
 class Interrupted(BaseException):
@@ -42,7 +42,7 @@ def _guarded(argv: list[str]) -> int:
         code = _run(argv)
         sys.stdout.flush()
         return code
-    except (BrokenPipeError, ReaderGone):
+    except BrokenPipeError:
         return ExitCode.PIPE
     except Interrupted as e:
         _say(argv, f"stopped by {signal.Signals(e.code - 128).name}")

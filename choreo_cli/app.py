@@ -30,14 +30,6 @@ class LazyGroup(TyperGroup):
             return None
         return load(cmd_name)
 
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except BrokenPipeError:
-            from choreo_cli.errors import ReaderGone
-
-            raise ReaderGone from None  # the parser would turn a closed pipe into exit 1
-
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             from difflib import get_close_matches
@@ -126,9 +118,9 @@ def run(argv: list[str]) -> int:
     argv = [a for a in argv[:end] if a not in GLOBAL_FLAGS] + argv[end:]
     group: Any = typer.main.get_command(app)
     if "_CHOREO_COMPLETE" in os.environ:
-        from typer import completion
+        from typer._completion_classes import completion_init
 
-        completion.completion_init()
+        completion_init()
         group._main_shell_completion({}, "choreo", "_CHOREO_COMPLETE")
     try:
         # Not group.main: it turns a closed pipe into exit 1 in silence.

@@ -74,10 +74,6 @@ def _rebuild(kind: type[ChoreoError], message: str, hint: str, code: int) -> Cho
     return kind(message, hint=hint, code=ExitCode(code))
 
 
-class ReaderGone(Exception):
-    """Whoever read stdout has closed it; the program ends with PIPE, in silence."""
-
-
 class UsageError(ChoreoError):
     """Bad arguments."""
 

@@ -25,7 +25,8 @@ class Progress:
         self.label, self.quiet, self.log_path = label, quiet, log
         self._bar: Any = None
         self._log: Any = None
-        self._done, self._total, self._last = 0, None, time.monotonic()
+        self._done, self._last = 0, time.monotonic()
+        self._total: int | None = None
 
     def __enter__(self) -> Progress:
         if self.log_path is not None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,19 +13,6 @@ from choreo_cli.errors import ExitCode, NoInputError, UsageError
 
 if TYPE_CHECKING:
     from formats.manifest import Manifest
-
-
-def stdin_is_piped() -> bool:
-    """Whether stdin can hold a document: a pipe, a file or a socket. A terminal, a closed one or /dev/null cannot."""
-    import stat
-
-    if sys.stdin is None:
-        return False
-    try:
-        mode = os.fstat(sys.stdin.fileno()).st_mode
-    except (OSError, ValueError):
-        return False
-    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)
 
 
 def is_terminal(stream: Any) -> bool:
@@ -55,6 +42,30 @@ def read_document(source: Path | None, command: str, need: str) -> tuple[bytes, 
     if sys.stdin is None or is_terminal(sys.stdin):
         raise UsageError(f"needs a {need}: name a file or pipe one in", hint=f"see choreo {command} --help")
     return sys.stdin.buffer.read(), None, "stdin"
+
+
+@contextmanager
+def named_input(source: Path | None, command: str, need: str) -> Iterator[Path]:
+    """A path to the input: the named one, or a copy of stdin that lasts as long as the block.
+
+    Raises:
+        UsageError: nothing named and nothing piped in.
+        NoInputError: the named path is missing.
+    """
+    if source is not None and str(source) != "-":
+        if not source.exists():
+            raise NoInputError(f"no file {source}")
+        yield source
+        return
+    if sys.stdin is None or is_terminal(sys.stdin):
+        raise UsageError(f"needs a {need}: name one or pipe one in", hint=f"see choreo {command} --help")
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="choreo-") as folder:
+        spool = Path(folder) / "stdin"
+        with open(spool, "wb") as f:
+            shutil.copyfileobj(sys.stdin.buffer, f)
+        yield spool
 
 
 def read_manifest(source: Path | None, command: str, kinds: Sequence[str]) -> Manifest:

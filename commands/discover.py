@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from choreo_cli import options, streams
 from choreo_cli.errors import ExitCode
 
+if TYPE_CHECKING:
+    from choreo_cli.progress import Progress
+    from choreo_cli.sessions.discover import DiscoverOptions, Inventory
+
+FIRST = 3  # reasons on the one line of stderr
 app = options.app()
 EXITS = (ExitCode.PARTIAL, ExitCode.NOINPUT, ExitCode.CANTCREAT, ExitCode.IO)
 EXAMPLES = (
@@ -82,17 +87,17 @@ def discover(
     return int(code)
 
 
-def _extract(found: Any, folder: Path, bar: Any) -> bool:
+def _extract(found: Inventory, folder: Path, bar: Progress) -> bool:
     """Extract features; whether some recordings could not be."""
     from choreo_cli.sessions.feature_export import export_features
 
     done = export_features(found.entries, found.roots, folder, bar)
     for path, why in done.failed:
-        bar.note(f"no features of {path}: {why}")
+        bar.note(f"no features of {printable(path)}: {printable(why)}")
     return bool(done.failed)
 
 
-def _document(found: Any, chosen: Any) -> bytes:
+def _document(found: Inventory, chosen: DiscoverOptions) -> bytes:
     from choreo_cli.runtime import provenance
     from formats.manifest import Manifest, Root, encode
 
@@ -106,29 +111,32 @@ def _document(found: Any, chosen: Any) -> bytes:
     return encode(Manifest("choreo.inventory/1", provenance("discover", params, []), found.entries, roots))
 
 
-def remarks(found: Any) -> list[str]:
-    """What a person should know and no entry says."""
+def remarks(found: Inventory) -> list[str]:
+    """What a person should know at once: what cannot be used and why, what was left alone, what was not opened."""
     lines = []
     open_ = [e for e in found.skipped if not e["acknowledged"]]
     if open_:
-        more = f", and {len(open_) - 1} more like it in the inventory" if len(open_) > 1 else ""
-        lines.append(f"cannot use {open_[0]['path']}: {open_[0]['reason']}{more}")
+        first = "; ".join(f"{printable(e['path'])} ({printable(e['reason'])})" for e in open_[:FIRST])
+        more = f"; {len(open_) - FIRST} more in the inventory" if len(open_) > FIRST else ""
+        lines.append(f"cannot use {len(open_)} of {found.total} files: {first}{more}")
     for what, counter in (("left alone", found.ignored), ("not opened", found.special)):
         if counter:
-            lines.append(f"{what}: " + ", ".join(f"{n} {k}" for k, n in sorted(counter.items())))
-    return lines + found.notes
+            lines.append(f"{what}: " + ", ".join(f"{n} {printable(k)}" for k, n in sorted(counter.items())))
+    return [*lines, *found.notes]
 
 
-def summary(found: Any) -> list[str]:
+def printable(text: str) -> str:
+    """Text of a stranger for a terminal: control characters are shown, not obeyed."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def summary(found: Inventory) -> list[str]:
     """Count, hours, doubts and refusals by kind."""
     rows = []
-    kinds = sorted({e["kind"] for e in found.entries})
-    for kind in kinds:
+    for kind in sorted({e["kind"] for e in found.entries}):
         of = [e for e in found.entries if e["kind"] == kind]
-        hours = sum(e["duration_us"] or 0 for e in of) / 3.6e9
-        formats = sorted({e["format"] for e in of})
+        hours = sum(e["duration_us"] or 0 for e in of if e["reason"] is None) / 3.6e9
+        formats = " ".join(printable(f) for f in sorted({e["format"] for e in of}))
         doubts, bad = sum(bool(e["problems"]) for e in of), sum(e["reason"] is not None for e in of)
-        rows.append(
-            (kind, str(len(of)), f"{hours:.2f}" if hours else "", str(doubts or ""), str(bad or ""), " ".join(formats))
-        )
-    return streams.columns(rows, ("kind", "files", "hours", "doubts", "unusable", "formats"))
+        rows.append((kind, str(len(of)), f"{hours:.2f}" if hours else "", str(doubts or ""), str(bad or ""), formats))
+    return streams.columns(rows, ("kind", "count", "hours", "doubts", "unusable", "formats"))

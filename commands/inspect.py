@@ -30,7 +30,9 @@ EXAMPLES = (
 
 @app.command()
 def inspect(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Any file, or an output folder.")],
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="Any file, or an output folder; - or nothing reads stdin.")
+    ] = None,
     plot: Annotated[Path | None, typer.Option("--plot", metavar="PNG", help="Draw it into this picture.")] = None,
     session: Annotated[
         str | None, typer.Option("--session", metavar="ID", help="Which session of a file with several to draw.")
@@ -53,22 +55,21 @@ def inspect(
     """
     from choreo_cli.report.content import How, open_content
 
-    if not file.exists():
-        raise NoInputError(f"no file {file}")
     if sum((lines, to is not None, suggest_map)) > 1:
         raise UsageError("--lines, --to and --suggest-map each print something else", hint="choose one")
-    if suggest_map:
-        return _suggest(file, out)
-    content = open_content(file, How(_load_map(map), fps, session))
-    if plot is not None:
-        _draw(content, plot, session)
-    if lines or to is not None:
-        from choreo_cli.report import rows
+    with streams.named_input(file, "inspect", "file") as path:
+        if suggest_map:
+            return _suggest(path, out)
+        content = open_content(path, How(_load_map(map), fps, session))
+        if plot is not None:
+            _draw(content, plot, session)
+        if lines or to is not None:
+            from choreo_cli.report import rows
 
-        _print(rows.lines(content) if lines else rows.to_csv(content), out)
-    elif plot is None or json or table or out is not None:
-        _show(content, out, json, table)
-    return ExitCode.NO if content.problems else ExitCode.OK
+            _print(rows.lines(content) if lines else rows.to_csv(content), out)
+        elif plot is None or json or table or out is not None:
+            _show(content, out, json, table)
+        return ExitCode.NO if content.problems else ExitCode.OK
 
 
 def _load_map(path: Path | None) -> dict[str, object] | None:

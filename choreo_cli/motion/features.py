@@ -124,7 +124,8 @@ class MotionFeatures:
     def push(self, t_us: int, xyz: ArrayLike) -> F32:
         """Take the frame at `t_us` (20 ms after the last, else a gap) of shape (J, D); return (6,) float32."""
         frame = np.asarray(xyz, np.float32)[None]
-        return normalise(self.measures.process(np.array([t_us], np.int64), frame), self.scale)[0]
+        values: F32 = normalise(self.measures.process(np.array([t_us], np.int64), frame), self.scale)[0]
+        return values
 
 
 def normalise(measured: Measured, scale: Scale) -> F32:

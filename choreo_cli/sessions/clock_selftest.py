@@ -8,7 +8,7 @@ and filters, and their errors are the bias. It is never a constant.
 The template dancers are a convention, and it is this: bodies of 9 to 22 joints that land ON the beat.
 - At each beat (one in ten is left out) a part of the joints moves to a new place and lands at the beat plus a common
   timing error (normal, 8-35 ms) and one of each joint (0-15 ms); half-beat landings a third as large occur.
-- A move lasts 0.12-0.32 s and has the speed u^a (1-u)^b, a 2-4, b 1.5-2.5: from the minimum-jerk path (Flash & Hogan
+- A move lasts 0.12-0.32 s and has the speed u^a (1-u)^b, a 2-5, b 1.5-2.5: from the minimum-jerk path (Flash & Hogan
   1985: 2, 2) to one that brakes harder than it sets off.
 - Joints reach 3-35 cm; the whole body bounces 0-3 cm once a beat, lowest on the beat, and drifts 10 cm at 0.1 Hz;
   each coordinate carries white noise of 0.5-2 cm.
@@ -40,7 +40,7 @@ F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 OnsetOf = Callable[[F32, int], tuple[I64, F32]]
 
-TEMPLATE = "landings-4"
+TEMPLATE = "landings-5"
 RATE = 22_050
 SECONDS = 24.0
 TEMPI = (90.0, 102.0, 116.0, 130.0, 146.0)
@@ -109,7 +109,7 @@ def template_dancer(t_s: F64, beats_s: F64, rng: np.random.Generator) -> F32:
     joints = int(rng.integers(9, 23))
     beat = float(np.median(np.diff(beats_s)))
     u = np.linspace(0, 1, 401)
-    way = np.cumsum(u ** rng.uniform(2, 4) * (1 - u) ** rng.uniform(1.5, 2.5))
+    way = np.cumsum(u ** rng.uniform(2, 5) * (1 - u) ** rng.uniform(1.5, 2.5))
     way /= way[-1]
     move = min(rng.uniform(0.12, 0.32), 0.9 * beat)
     common, own, keen = rng.uniform(0.008, 0.035), rng.uniform(0, 0.015), rng.uniform(0.4, 1.0)

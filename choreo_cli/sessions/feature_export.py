@@ -68,7 +68,7 @@ def export_features(
     done = Exported()
     audio = [e for e in entries if e["kind"] == "audio" and e["reason"] is None]
     folder.mkdir(parents=True, exist_ok=True)
-    tracks = []
+    tracks: list[dict[str, Any]] = []
     for k, e in enumerate(audio, 1):
         wanted = step(e)
         target = folder / relative_path(e["id"])

@@ -28,9 +28,10 @@ class TimeModel:
     def to_music(self, t_us: I64) -> I64:
         """Device times as music times, rounded to the microsecond."""
         t = np.asarray(t_us, np.int64)
-        if self.drift_ppm == 0.0:
-            return t + self.offset_us
-        return t + np.rint(t * (self.drift_ppm * 1e-6)).astype(np.int64) + self.offset_us
+        # The drift term is rounded apart, so that microseconds survive over days.
+        drift: I64 = np.rint(t * (self.drift_ppm * 1e-6)).astype(np.int64)
+        moved: I64 = t + drift + self.offset_us
+        return moved
 
     def after(self, shift_us: int) -> TimeModel:
         """The model of a recording on the same clock whose time zero lies `shift_us` later."""

@@ -27,6 +27,7 @@ def group(entries: list[Entry], names: dict[str, str]) -> list[Entry]:
         entries: Entries of files and of folders that are one recording.
         names: Root id -> name of its folder, which may say when a session was.
     """
+    _own_features(entries)
     by_folder: Folders = defaultdict(list)
     for e in entries:
         if e["kind"] in RECORDED or e["kind"] in ("session", "playlist", "frames"):
@@ -40,6 +41,17 @@ def group(entries: list[Entry], names: dict[str, str]) -> list[Entry]:
     _name_playlists(made, entries)
     _doubts(by_folder)
     return entries + made
+
+
+def _own_features(entries: list[Entry]) -> None:
+    """Features that `--features` wrote beside the sound they are made of are not a second recording of it."""
+    made = [e for e in entries if e["kind"] == "features" and e["meta"].get("of_sha256")]
+    if made:
+        sounds = {e["sha256"]: e["path"] for e in reversed(entries) if e["kind"] == "audio" and e["reason"] is None}
+        for e in made:
+            source = sounds.get(e["meta"]["of_sha256"])
+            if source is not None:
+                e |= {"kind": "other", "meta": {**e["meta"], "note": f"features of {source}, made by choreo"}}
 
 
 def parent(path: str) -> str:

@@ -147,9 +147,7 @@ def _idle(entries: list[Entry], lib: Library, results: list[SessionResult], cach
         if e["reason"] is not None or e["id"] in used or e["path"] in told:
             continue
         if e["kind"] == "wearable":
-            found.append(
-                (e["path"], "no body recording beside it" if e["session"] is None else "used with its session")
-            )
+            found.append((e["path"], "used with its session" if e["session"] in paired else "no body beside it"))
         elif e["kind"] == "beats" and e["path"] in cache.annotations:
             found.append((e["path"], "its beats are the truth of its music"))
         elif e["kind"] in why:

@@ -97,7 +97,7 @@ def run(job: Job, out: Any, on_progress: Callable[..., None], todo: Path | None 
 
 def table(document: bytes) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Header and rows for a person."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for e in m.decode(document).entries:
         p = "-" if e["p"] is None else f"{e['p']:.2g}"
         offset = f"{e['offset_us'] / 1e6:+.3f} +-{half_width(e)}"

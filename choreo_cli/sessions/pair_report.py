@@ -78,7 +78,7 @@ class Report:
         return f"{len(self.pairs)} pairs; the offset is identifiable: {share or 'none'}.{synthetic}"
 
     def _pairs(self) -> list[str]:
-        rows = []
+        rows: list[tuple[str, ...]] = []
         for p in self.pairs:
             why = ", ".join(p["reasons"])
             offset = f"{p['offset_us'] / 1e6:+.3f} s +- {half_width(p)}"

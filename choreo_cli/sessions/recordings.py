@@ -44,7 +44,8 @@ class Track:
 
     @property
     def duration_us(self) -> int | None:
-        return self.entry["duration_us"]
+        value = self.entry["duration_us"]
+        return None if value is None else int(value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ def worked_sample(draft: Draft, data: Dataset) -> dict[str, Any]:
 
 def _telling_row(columns: dict[str, Any]) -> int:
     """A row in which the most is measured, the middle one of those."""
-    score = sum(np.asarray(columns[m], int) for m in ("m_mot", "m_hr", "m_aud", "m_ctx"))
+    score = np.sum([np.asarray(columns[m], int) for m in ("m_mot", "m_hr", "m_aud", "m_ctx")], axis=0)
     best = np.flatnonzero(score == score.max())
     return int(best[len(best) // 2])
 
