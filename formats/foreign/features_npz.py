@@ -102,6 +102,7 @@ def npz_facts(source: Source) -> Facts:
     a = _read(data, source.path)
     meta: dict[str, Any] = {"keys": sorted(keys)[:64], "sr": a.sr, "hop": a.hop, "ours": a.ours}
     meta |= {"tempo_bpm": a.tempo_bpm, "beats": None if a.beats_s is None else int(a.beats_s.size)}
+    meta |= {"of_sha256": (a.provenance or {}).get("recording")}  # ours name the sound they were made of
     meta |= {"n_mels": None if a.mel is None else int(a.mel.shape[0]), "assumptions": list(a.assumptions)}
     return Facts(
         "features", "features-npz", a.n_frames or None, (a.sr, a.hop), a.duration_us or None, None,
