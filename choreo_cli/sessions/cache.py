@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,8 +19,8 @@ from formats.inventory import Row
 
 FRESH_NS = 2_000_000_000
 FLUSH = 500  # folders that wait for one transaction
-NAME = "discover-2.sqlite3"
-_SCHEMA = "CREATE TABLE IF NOT EXISTS seen (folder BLOB PRIMARY KEY, version TEXT, files BLOB) WITHOUT ROWID"
+NAME = "discover.sqlite3"
+_SCHEMA = "CREATE TABLE IF NOT EXISTS folders (folder BLOB PRIMARY KEY, version TEXT, files BLOB) WITHOUT ROWID"
 Seen = tuple[str | None, Row]
 
 
@@ -80,12 +81,16 @@ class Cache:
         if self._db is None:
             return None
         try:
-            row = self._db.execute("SELECT version, files FROM seen WHERE folder = ?", (os.fsencode(place),)).fetchone()
-            return _decode(row[1]) if row is not None and row[0] == self.version else None
+            row = self._db.execute(
+                "SELECT version, files FROM folders WHERE folder = ?", (os.fsencode(place),)
+            ).fetchone()
+            if row is None or row[0] != self.version or row[1][:4] != _checksum(row[1][4:]):
+                return None  # a damaged row: its folder is looked at again and the row replaced
+            return _decode(row[1][4:])
         except sqlite3.Error as e:
             self._give_up(e)
         except (msgspec.DecodeError, UnicodeDecodeError, TypeError):
-            pass  # a damaged row: its folder is looked at again and the row replaced
+            pass  # damaged, and by chance with the right checksum
         return None
 
     def remember(self, place: str, files: list[File], seen: dict[str, Seen], groups: dict[str, Row]) -> None:
@@ -103,7 +108,8 @@ class Cache:
                 numbers[id(row)] = len(rows)
                 rows.append(row)
             kept.append((*f, sha, numbers[id(row)]))
-        self._waiting.append((os.fsencode(place), self.version, _encode(_Kept(rows, kept, groups))))
+        content = _encode(_Kept(rows, kept, groups))
+        self._waiting.append((os.fsencode(place), self.version, _checksum(content) + content))
         if len(self._waiting) >= FLUSH:
             self.flush()
 
@@ -113,7 +119,7 @@ class Cache:
             return
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            self._db.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?, ?)", self._waiting)
+            self._db.executemany("INSERT OR REPLACE INTO folders VALUES (?, ?, ?)", self._waiting)
             self._db.execute("COMMIT")
         except sqlite3.Error as e:
             self._give_up(e)
@@ -130,6 +136,11 @@ class Cache:
         if self._db is not None:
             self._db.close()
             self._db = None
+
+
+def _checksum(content: bytes) -> bytes:
+    """SQLite does not notice a flipped bit inside a row."""
+    return zlib.crc32(content).to_bytes(4, "big")
 
 
 @contextmanager
