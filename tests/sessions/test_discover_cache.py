@@ -141,7 +141,7 @@ def test_frames_of_a_folder(tmp_path: Path) -> None:
     top = tmp_path / "tree"
     frame = '{"version":1.3,"people":[{"pose_keypoints_2d":[%s]}]}'
     for k in range(12):
-        put(top / "take" / f"{k:03d}.json", (frame % ",".join(["%d.5,2.5,0.9" % k] * 25)).encode())
+        put(top / "take" / f"{k:03d}.json", (frame % ",".join([f"{k}.5,2.5,0.9"] * 25)).encode())
     first = look(top, tmp_path / "c")
     (only,) = [e for e in first.entries if e["kind"] == "pose"]
     assert (only["path"], only["n"], only["meta"]["files"]) == ("take", 12, 12) and len(first.entries) == 1
