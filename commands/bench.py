@@ -50,6 +50,15 @@ SUITES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
             "data.feed_torch": "the same through a torch DataLoader",
         },
     ),
+    "choreo_cli.sessions.bench_discover": (
+        {"files": 2000, "again": 500, "count": 1},
+        {
+            "data.discover_walk": "walking 100,000 files against scandir and stat",
+            "data.discover_first": "first run over them against a bare read and hash loop, wall",
+            "data.discover_first_cpu": "the same in CPU of one process",
+            "data.discover_again": "10,000 unchanged files beyond start-up, against git status",
+        },
+    ),
     "choreo_cli.sessions.bench_pair": (
         {"entries": 600, "sessions": 1, "minutes": 0.4, "count": 1},
         {
