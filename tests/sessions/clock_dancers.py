@@ -25,8 +25,9 @@ class Cell:
     fps: float = 30.0
     seconds: float = 120.0
     noise_m: tuple[float, float] = (0.01, 0.02)
-    jitter_s: tuple[float, float] = (0.010, 0.035)
+    jitter_s: tuple[float, float] = (0.010, 0.025)
     kind: str = "both"  # `points`, `body` or both in turn
+    move_s: tuple[float, float] = (0.18, 0.28)  # length of a move: style, which no clock can see
     drift_ppm: float = 0.0
     half_us: int = 250_000
     every: float = 1.0  # beats between landings: 2 is a half-time dancer
@@ -48,7 +49,7 @@ def points_dancer(t: np.ndarray, beats: np.ndarray, rng: np.random.Generator, ce
     beat = float(np.median(np.diff(beats)))
     joints = int(rng.integers(9, 23))
     profile = PROFILES[int(rng.integers(len(PROFILES)))]
-    length = float(rng.uniform(0.15, 0.32))
+    length = float(rng.uniform(*cell.move_s))
     keen, half = rng.uniform(0.5, 1.0), rng.uniform(0.0, 0.3)
     jitter = rng.uniform(*cell.jitter_s)
     reach = rng.uniform(0.03, 0.35, joints)
