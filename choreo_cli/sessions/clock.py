@@ -96,7 +96,9 @@ def common_clock(motion: ClockEstimate | None = None, *, frame_us: int = 0, limi
     if motion is not None:
         agrees = abs(motion.offset_us) <= limits.least_half_us
         answer = "yes" if motion.identifiable == "yes" and agrees else "no"
-        reasons = () if answer == "yes" else motion.reasons or ("no_synchrony",)
+        # The container proves that the track is the right one, whatever the dancer makes of it.
+        why = tuple("no_synchrony" if r == "wrong_track" else r for r in motion.reasons)
+        reasons = () if answer == "yes" else why or ("no_synchrony",)
     base = ClockEstimate(
         "common_clock", 0, (-frame_us, frame_us), 0.0, (0.0, 0.0), (-frame_us, frame_us), identifiable=answer,
         candidates_us=(0,), reasons=reasons, assumptions=(CONTAINER,),

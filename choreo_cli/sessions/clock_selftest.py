@@ -44,7 +44,7 @@ TEMPLATE = "landings-5"
 RATE = 22_050
 SECONDS = 24.0
 TEMPI = (90.0, 102.0, 116.0, 130.0, 146.0)
-DANCERS = 28  # at each tempo
+DANCERS = 40  # at each tempo
 RIDGE = 0.05
 SEED = 20_240
 
