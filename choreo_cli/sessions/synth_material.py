@@ -21,7 +21,7 @@ I64 = NDArray[np.int64]
 
 # Wall time never enters: the first session of every set starts here, each later one an hour or more after it.
 EPOCH_US = 1_767_225_600_000_000  # 2026-01-01T00:00:00Z
-PRIOR_SIGMA_S = 0.125
+PRIOR_SIGMA_S = 0.1
 SETTLE_S = 0.02  # jitter of pose times, as a fraction of the period
 
 
