@@ -46,6 +46,7 @@ SECONDS = 24.0
 TEMPI = (90.0, 102.0, 116.0, 130.0, 146.0)
 DANCERS = 40  # at each tempo
 RIDGE = 0.05
+COMMON_FPS = (10.0, 12.5, 15.0, 20.0, 24.0, 25.0, 30.0, 48.0, 50.0, 60.0, 90.0, 100.0, 120.0)
 SEED = 20_240
 
 _measured: dict[str, Bias] = {}
@@ -138,18 +139,25 @@ def template_dancer(t_s: F64, beats_s: F64, rng: np.random.Generator) -> F32:
     return np.asarray(x + rng.normal(0, 0.4, (joints, 3)) + noise, np.float32)
 
 
+def snap(fps: float) -> float:
+    """Common frame rate within 2 %, else to 0.5 Hz: 29.97 and a jittery 30.1 share one self-test."""
+    near = min(COMMON_FPS, key=lambda common: abs(common - fps))
+    return near if abs(near - fps) <= 0.02 * fps else round(2 * fps) / 2
+
+
 def configuration(fps: float, beat_us: float | None, kind: str, onset_name: str) -> dict[str, Any]:
-    """Everything the bias depends on; frame rate to 0.1, music slow, medium or fast."""
+    """Everything the bias depends on; frame rate snapped, music slow, medium or fast."""
+    fps = snap(fps)
     bpm = 60e6 / beat_us if beat_us else 116.0
     pace = 0.7 if bpm < 80 else 1.4 if bpm > 155 else 1.0
     return {
         "template": TEMPLATE,
         "kind": kind,
-        "fps": round(fps, 1),
+        "fps": fps,
         "window": 2 * window_half(fps) + 1,
         "onset": onset_name,
         "tempi": [round(pace * bpm, 1) for bpm in TEMPI],
-        "dancers": DANCERS,
+        "dancers": max(16, min(DANCERS, round(DANCERS * 60 / fps))),
         "seconds": SECONDS,
         "seed": SEED,
     }
@@ -189,7 +197,7 @@ def _measure(config: dict[str, Any], onset_of: OnsetOf, key: str) -> Bias:
         beats = np.arange(1.0, SECONDS + 2.0, 60.0 / bpm)
         t_us, value = onset_of(beat_track(beats, SECONDS + 2.0, RATE, rng), RATE)
         onset = Envelope(np.asarray(t_us, np.int64), np.asarray(value, np.float32), RATE / 512, "selftest")
-        rows += [_trial(fps, beats, kind, onset, rng) for _ in range(DANCERS)]
+        rows += [_trial(fps, beats, kind, onset, rng) for _ in range(config["dancers"])]
     return fit(np.array([r[0] for r in rows]), np.array([r[1] for r in rows]), key)
 
 
