@@ -23,7 +23,7 @@ demo: setup  ## make synthetic sessions, discover, pair, inspect, preview
 	$(CHOREO) synth sessions --sessions 5 --minutes 1 --seed 0 -o $(DEMO)/recordings > /dev/null
 	$(CHOREO) discover $(DEMO)/recordings -o $(DEMO)/inventory.json
 	$(CHOREO) pair $(DEMO)/inventory.json --split loso --preview -o $(DEMO)/dataset > /dev/null
-	$(CHOREO) inspect $(DEMO)/dataset/frames.parquet --plot $(DEMO)/frames.png > $(DEMO)/frames.json
+	$(CHOREO) inspect $(DEMO)/dataset/frames.parquet --table --plot $(DEMO)/frames.png
 	$(CHOREO) check $(DEMO)/dataset
 	@echo "Look at: $(DEMO)/dataset/report.md, $(DEMO)/dataset/README.md, $(DEMO)/frames.png, $(DEMO)/dataset/preview/"
 
