@@ -47,6 +47,9 @@ _TEXT: dict[str, bytes] = {
 }  # fmt: skip
 _TABLES = ("heart-csv", "qom-csv", "mediapipe-csv", "coco-csv", "pose-csv")  # a header line with a delimiter
 _NO_NUL = (*_TABLES[:1], *_TABLES[2:], "e4", "garmin-events", "garmin-acc", "tempo-text", "onset-text", "beat-text")
+# Formats known by a word anywhere or by the file's name; m3u also by a `#` at its start.
+_RARE = ("m3u", "cue", "asf", "amc", "e4-tags")
+_RARE_END = (".m3u", ".m3u8", ".cue", "tags.csv", "tags_s.csv")
 _BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 _BOXED = ("m4a", "mov", "mp4")
 
@@ -155,23 +158,29 @@ def recognise(head: bytes, name: str, size: int) -> Reader:
     line = text[: text.find(b"\n") + 1 or None]
     table = b"," in line or b";" in line or b"\t" in line or line[:1] == b"#"
     binary = b"\0" in head[:256]
-    for sniff, reader in _candidates(first, text[:1], head[4:8] in _BOXES, table, binary):
+    rare = (
+        b":units" in head or b":DEGREES" in head or b":FULLY-SPECIFIED" in head or b"TRACK 01 AUDIO" in head
+        or name.lower().endswith(_RARE_END)
+    )  # fmt: skip
+    for sniff, reader in _candidates(first, text[:1], head[4:8] in _BOXES, table, binary, rare):
         if sniff(head, name, size):
             return reader
     return registry.load()[-1]
 
 
 @cache
-def _candidates(first: bytes, start: bytes, boxed: bool, table: bool, binary: bool) -> tuple[tuple[Any, Reader], ...]:
+def _candidates(
+    first: bytes, start: bytes, boxed: bool, table: bool, binary: bool, rare: bool
+) -> tuple[tuple[Any, Reader], ...]:
     """Readers of the formats that can have this first byte, this one after blanks, this first line, these bytes."""
-    return tuple((r.sniff, r) for r in registry.load() if _possible(r.format, first, start, boxed, table, binary))
+    return tuple((r.sniff, r) for r in registry.load() if _possible(r.format, first, start, boxed, table, binary, rare))
 
 
-def _possible(format: str, first: bytes, start: bytes, boxed: bool, table: bool, binary: bool) -> bool:
+def _possible(format: str, first: bytes, start: bytes, boxed: bool, table: bool, binary: bool, rare: bool) -> bool:
     if format in _BOXED:
         return boxed
-    if binary and format in _NO_NUL:
-        return False
+    if (binary and format in _NO_NUL) or (not rare and format in _RARE):
+        return start == b"#" and format == "m3u"
     if format in _TABLES:
         return table and start not in (b"{", b"[")
     if format in _MAGIC:

@@ -8,15 +8,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from choreo_cli.engine import run_map
-from choreo_cli.sessions import sniff
+from choreo_cli.sessions import crew, sniff
 from choreo_cli.sessions.cache import Cache, Seen
 from choreo_cli.sessions.scan import Folder
 from formats.inventory import Row
 
 CHUNK = 500
-POOL_FROM_S = 2.0  # of estimated work; below, starting processes costs more than it saves
-_FILE_S = 50e-6
+POOL_FROM_S = 1.0  # of estimated work; below, starting processes costs more than it saves
+_FILE_S = 20e-6
 _BYTES_PER_S = {"text": 20e6, "other": 600e6}
 _PARSED = (".json", ".jsonl", ".ndjson", ".csv", ".bvh", ".xml", ".tsv", ".ssc", ".sm")
 
@@ -99,10 +98,9 @@ def _look(
     found: dict[str, dict[str, Seen]] = {}
     total = sum(len(b[1]) for b in todo)
     packs = _packed(todo, jobs)
-    jobs = 1 if len(packs) == 1 else jobs
     done = 0
-    for pack, answers in zip(packs, run_map(partial(look_at, mapping=mapping), packs, jobs=jobs), strict=True):
-        for (place, files), answer in zip(pack, answers, strict=True):
+    for k, answers in crew.share(partial(look_at, mapping=mapping), packs, jobs):
+        for (place, files), answer in zip(packs[k], answers, strict=True):
             into = found.setdefault(place, {})
             for file, seen in zip(files, answer, strict=True):
                 into[file[0]] = seen
