@@ -12,6 +12,7 @@ from typing import TypeVar
 
 A = TypeVar("A")
 B = TypeVar("B")
+_AHEAD = 2  # items handed out for each process, so that it need not wait for this one
 
 
 def share(work: Callable[[A], B], items: Sequence[A], jobs: int) -> Iterator[tuple[int, B]]:
@@ -32,24 +33,36 @@ def share(work: Callable[[A], B], items: Sequence[A], jobs: int) -> Iterator[tup
     context = multiprocessing.get_context("spawn" if sys.platform == "darwin" else "forkserver")
     pool = ProcessPoolExecutor(jobs - 1, mp_context=context, initializer=_quiet)
     try:
-        futures = [pool.submit(work, item) for item in items]
-        theirs: list[int] = []
-        for k in reversed(range(len(items))):
-            if futures[k].cancel():
-                yield k, work(items[k])
-            else:
-                theirs.append(k)
-        for k in theirs:
-            yield k, _result(futures[k], work, items[k])
+        yield from _both_ends(work, items, pool, _AHEAD * (jobs - 1))
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _result(future: Future[B], work: Callable[[A], B], item: A) -> B:
-    try:
-        return future.result()
-    except BrokenProcessPool:
-        return work(item)
+def _both_ends(
+    work: Callable[[A], B], items: Sequence[A], pool: ProcessPoolExecutor, ahead: int
+) -> Iterator[tuple[int, B]]:
+    # Nothing that was handed out is cancelled: a pool that breaks with cancelled work in it never answers.
+    out: dict[int, Future[B]] = {}
+    front, back = 0, len(items)
+    whole = True
+    while front < back or out:
+        while whole and front < back - 1 and len(out) < ahead:
+            try:
+                out[front] = pool.submit(work, items[front])
+                front += 1
+            except BrokenProcessPool:
+                whole = False
+        if front < back:
+            back -= 1
+            yield back, work(items[back])
+        ready = [k for k in out if out[k].done()] or ([min(out)] if out and front >= back else [])
+        for k in ready:
+            try:
+                answer = out.pop(k).result()
+            except BrokenProcessPool:
+                whole = False
+                answer = work(items[k])
+            yield k, answer
 
 
 def _quiet() -> None:
