@@ -86,37 +86,58 @@ def build(
         music: Beats and audio inputs.
         heart: Heart rate with its own time model.
         span_us: First and last instant wanted, on the music clock.
-        rate_hz: Frames per second. Inputs are computed at 50 Hz; another rate holds the last value.
+        rate_hz: Frames per second. Motion inputs are computed at 50 Hz; another rate holds the last value.
         synthetic: Flag of every row.
         scale: Use this motion scale instead of the session's own.
     """
     grid = Grid.covering(*span_us)
-    t = grid.t_us
+    emitted = grid if rate_hz == 50 else Grid.covering(*span_us, 1_000_000 // rate_hz)
+    t = emitted.t_us
     t_body = clock.to_music(body.t_us)
     slow = is_slow(body)
     motion = None if slow else _motion(body, t_body, grid, scale)
-    columns: dict[str, Any] = {"t_us": t}
-    for i, name in enumerate(MOT):
-        columns[name] = motion.values[:, i] if motion is not None else np.full(len(t), np.nan, np.float32)
-    columns["m_mot"] = motion.m_mot if motion is not None else np.zeros(len(t), bool)
-    real, gaps = _coverage(t_body, grid)
+    columns: dict[str, Any] = {"t_us": t, **_motion_columns(motion, grid, emitted)}
+    real, gaps = _coverage(t_body[_seen(body)], emitted)
     fractions, longest = {"mot": real}, {"mot": gaps}
-    _heart(columns, heart, grid, fractions, longest)
+    _heart(columns, heart, emitted, fractions, longest)
     energy, brightness, m_aud = music.inputs(t)
     columns |= {"audio_energy": energy, "audio_brightness": brightness, "m_aud": m_aud}
-    fractions["aud"], longest["aud"] = round(float(m_aud.mean()) if len(t) else 0.0, 6), 0
+    fractions["aud"], longest["aud"] = _coverage(music.frame_t_us, emitted)
     columns["beat_phase"], columns["beat_idx"] = music.phase(t)
     columns["m_ctx"] = np.isfinite(columns["beat_phase"])
     columns["synthetic"] = np.full(len(t), synthetic)
-    columns = _at_rate({n: columns[n] for n in FRAMES.names if n != "session_id"}, rate_hz, music)
+    columns = {n: columns[n] for n in FRAMES.names if n != "session_id"}
     context, joints = _context(body, t_body, span_us, music, synthetic) if slow else (_no_context(), ())
     notes = () if motion is None else motion.assumptions
-    if rate_hz != 50:
-        notes += (f"inputs computed at 50 Hz and held at {rate_hz} Hz",)
+    if rate_hz != 50 and motion is not None:
+        notes += (f"motion inputs computed at 50 Hz and held at {rate_hz} Hz",)
     return Block(
         columns, context, joints, fractions, longest, None if motion is None else motion.scale.to_dict(),
         {} if motion is None else motion.saturated, notes,
     )  # fmt: skip
+
+
+def _motion_columns(motion: MotionInputs | None, grid: Grid, emitted: Grid) -> dict[str, Any]:
+    """The motion inputs at the emitted frames: causal, so each frame holds the last one computed at 50 Hz."""
+    if motion is None:
+        nothing = {name: np.full(emitted.n, np.nan, np.float32) for name in MOT}
+        return {**nothing, "m_mot": np.zeros(emitted.n, bool)}
+    values, mask = motion.values, motion.m_mot
+    if emitted is not grid:
+        last = (emitted.t_us - grid.start_us) // grid.step_us
+        held = np.clip(last, 0, max(grid.n - 1, 0))
+        early = last < 0  # before the first frame of the 50 Hz clock nothing was computed
+        values = np.where(early[:, None], np.float32(np.nan), values[held])
+        mask = mask[held] & ~early
+    return {**{name: values[:, i] for i, name in enumerate(MOT)}, "m_mot": mask}
+
+
+def _seen(body: PoseStream | Series) -> NDArray[np.bool_]:
+    """(T,) samples that hold anything at all: a frame in which nobody was found is not native data."""
+    values = body.xyz if isinstance(body, PoseStream) else body.values[:, [body.names.index("qom")]]
+    if np.isfinite(values.sum(dtype=np.float64)):
+        return np.ones(len(values), bool)
+    return np.asarray(np.isfinite(values).reshape(len(values), -1).any(axis=1))
 
 
 def is_slow(body: PoseStream | Series) -> bool:
@@ -157,19 +178,6 @@ def _heart(
     fractions["hr"], longest["hr"] = _coverage(t[np.isfinite(values)], grid)
 
 
-def _at_rate(columns: dict[str, Any], rate_hz: int, music: Music) -> dict[str, Any]:
-    if rate_hz == 50 or not len(columns["t_us"]):
-        return columns
-    step = 1_000_000 // rate_hz
-    t = Grid.covering(int(columns["t_us"][0]), int(columns["t_us"][-1]), step).t_us
-    held = np.maximum(np.searchsorted(columns["t_us"], t, side="right") - 1, 0)
-    out = {name: values[held] for name, values in columns.items()}
-    out["t_us"] = t
-    out["beat_phase"], out["beat_idx"] = music.phase(t)
-    out["m_ctx"] = np.isfinite(out["beat_phase"])
-    return out
-
-
 def _no_context() -> dict[str, Any]:
     return {n: [] for n in CONTEXT.names if n != "session_id"}
 
@@ -198,4 +206,4 @@ def _context(
     }, body.joints
 
 
-assert STEP_US == 20_000  # the grid of reflex.md; `--rate` holds values of this clock
+assert STEP_US == 20_000  # the grid of reflex.md; `--rate` holds motion inputs of this clock

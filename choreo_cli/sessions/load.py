@@ -61,7 +61,8 @@ def body(entry: Entry, roots: dict[str, Path]) -> PoseStream | Series:
     found = read(entry, roots)
     if not isinstance(found, PoseStream) and not (isinstance(found, Series) and "qom" in found.names):
         raise FormatError("holds no body signal", file=entry["path"])
-    if isinstance(found, PoseStream) and found.rate_source == "none":
+    # One snapshot has no rate either; that it is one is what the caller will say.
+    if isinstance(found, PoseStream) and found.rate_source == "none" and len(found.t_us) > 1:
         raise FormatError("holds no times and no rate: give one with choreo discover --fps", file=entry["path"])
     if len(found.t_us) > 1:
         period = (int(found.t_us[-1]) - int(found.t_us[0])) / (len(found.t_us) - 1)

@@ -59,6 +59,15 @@ class Music:
         return small, idx.astype(np.int32)
 
     @property
+    def frame_t_us(self) -> I64:
+        """(n_frames,) times of the feature frames: the native audio samples of a pair."""
+        if self.frame_rate is None:
+            return np.empty(0, np.int64)
+        sr, hop = self.frame_rate
+        t: I64 = np.rint(np.arange(self.n_frames) * (hop * 1e6 / sr)).astype(np.int64)
+        return t
+
+    @property
     def beat_period_us(self) -> int | None:
         return round(60e6 / self.tempo_bpm) if self.tempo_bpm else None
 

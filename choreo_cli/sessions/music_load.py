@@ -19,7 +19,7 @@ from choreo_cli.sessions.recordings import Library, Track, normal_title
 from formats.errors import FormatError
 from formats.foreign.features_npz import FeatureArchive, read_features
 from formats.foreign.model import Beats
-from formats.foreign.source import Source
+from formats.foreign.source import Source, open_regular
 
 if TYPE_CHECKING:
     from choreo_cli.sessions.target import Target
@@ -64,6 +64,7 @@ class MusicCache:
         if key not in self._samples:
             while len(self._samples) >= 2:
                 del self._samples[next(iter(self._samples))]
+            _readable(load.locate(entry, roots))
             self._samples[key] = decode(load.locate(entry, roots), rate=rate).samples
         return self._samples[key]
 
@@ -95,6 +96,7 @@ class MusicCache:
 
     def _load(self, track: Track, roots: dict[str, Path]) -> Music:
         path = load.locate(track.entry, roots)
+        _readable(path)
         chart = self._chart(track, roots)
         if track.entry["kind"] == "features":
             archive, kept = read_features(Source.of(path)), None
@@ -136,8 +138,11 @@ class MusicCache:
         beats = archive.beats_s if archive.beats_s is not None else np.empty(0)
         tempo, source = archive.tempo_bpm, ("tracked" if archive.ours else "features") if len(beats) else "none"
         notes = list(archive.assumptions)
-        if chart is not None:
-            beats = chart.t_s[chart.t_s <= archive.duration_us / 1e6]
+        inside = np.empty(0) if chart is None else chart.t_s[chart.t_s <= archive.duration_us / 1e6]
+        if chart is not None and len(inside) < 2:
+            notes.append(f"the chart of {PurePosixPath(track.path).name} has no two beats inside it and is not used")
+        elif chart is not None:
+            beats = inside
             tempo, source = chart.tempo_bpm or float(60 / np.median(np.diff(beats))), "annotated"
             notes.append(f"beats of {PurePosixPath(track.path).name} are those of its chart")
         _, _, _, said = archive_inputs(archive, np.empty(0, np.int64))
@@ -149,6 +154,15 @@ class MusicCache:
             source, lambda t: archive_inputs(archive, t)[:3], (archive.sr, archive.hop), archive.n_frames, kept,
             (*notes, *said), archive.problems,
         )  # fmt: skip
+
+
+def _readable(path: Path) -> None:
+    """Raise FormatError for a file that went away or may not be read since it was listed: the others go on."""
+    try:
+        with open_regular(path):
+            pass
+    except OSError as e:
+        raise FormatError(f"cannot be read any more: {e.strerror}", file=path) from None
 
 
 def packed(archive: FeatureArchive) -> F32:

@@ -128,7 +128,7 @@ def _report(entries: list[Entry], lib: Library, results: list[SessionResult], ca
 
 def _idle(entries: list[Entry], lib: Library, results: list[SessionResult], cache: MusicCache) -> list[tuple[str, str]]:
     """Usable recordings that no pair touched, each with why."""
-    used = {i for r in results for d in r.drafts for i in (d.entry["pose_id"], d.entry["audio_id"])}
+    used = {i for r in results for d in r.drafts for i in (d.entry["pose_id"], d.entry["audio_id"], d.heart_id)}
     told = {p for r in results for p, _ in (*r.unused, *r.skipped)}
     paired = {r.session for r in results if r.drafts}
     why = {
@@ -147,7 +147,7 @@ def _idle(entries: list[Entry], lib: Library, results: list[SessionResult], cach
         if e["reason"] is not None or e["id"] in used or e["path"] in told:
             continue
         if e["kind"] == "wearable":
-            found.append((e["path"], "used with its session" if e["session"] in paired else "no body beside it"))
+            found.append((e["path"], _why_wearable(e, paired)))
         elif e["kind"] == "beats" and e["path"] in cache.annotations:
             found.append((e["path"], "its beats are the truth of its music"))
         elif e["kind"] in why:
@@ -155,6 +155,14 @@ def _idle(entries: list[Entry], lib: Library, results: list[SessionResult], cach
         else:
             found.append((e["path"], "no music is known for it"))
     return found
+
+
+def _why_wearable(e: Entry, paired: set[str]) -> str:
+    if "hr" not in (e["meta"].get("names") or ["hr"]):
+        return "holds no heart rate; other signals of wearables are not paired"
+    if e["session"] not in paired:
+        return "no body beside it that was paired"
+    return "another heart rate of its session was used, or its clock cannot be compared: see the assumptions"
 
 
 def _why_other(e: Entry) -> str:

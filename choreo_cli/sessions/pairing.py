@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from choreo_cli.errors import DataError
 from choreo_cli.sessions import clocks, frames, load, match
 from choreo_cli.sessions.clock_estimate import ClockEstimate
+from choreo_cli.sessions.clock_motion import tempo_matches
+from choreo_cli.sessions.hearts import heart_of
+from choreo_cli.sessions.microphones import ACCEPT_Z, Listener
 from choreo_cli.sessions.music import Music
 from choreo_cli.sessions.music_load import MusicCache
 from choreo_cli.sessions.overrides import Override
@@ -50,6 +54,7 @@ class Draft:
     stream: PoseStream | Series
     model: frames.TimeModel
     track: Track
+    heart_id: str | None = None
 
 
 @dataclass(slots=True)
@@ -77,7 +82,8 @@ def pair_session(
     bodies = _bodies(session, roots, out)
     if not bodies:
         return out
-    chosen = _choose(session, library, roots, music, options, override)
+    listen = Listener(session, roots, music)
+    chosen = _choose(session, library, listen, options, override)
     if chosen.chosen is None:
         near = chosen.ranked[0].track.path if chosen.ranked else ""
         out.todo = (session.id, near, chosen.reason)
@@ -85,19 +91,25 @@ def pair_session(
         return out
     hearts = _hearts(session, roots, out)
     stretches = match.segments(chosen.chosen, session, library)
+    first_us = stretches[0][1]
     for entry, stream in bodies:
         for candidate, begin_us, _end in stretches:
+            by_hand = _moved(override, begin_us - first_us)
             try:
                 draft = _pair(
-                    session, entry, stream, candidate, begin_us, chosen, hearts, roots, music, options, override
+                    session, entry, stream, candidate, begin_us, chosen, hearts, roots, music, listen, options, by_hand
                 )
             except FormatError as e:
                 out.skipped.append((candidate.track.path, str(e)))
+                continue
+            except DataError as e:
+                out.skipped.append((entry["path"], e.message))
                 continue
             if draft is not None:
                 out.drafts.append(draft)
             elif candidate is chosen.chosen:
                 out.skipped.append((entry["path"], f"no overlap with {candidate.track.path}"))
+    out.notes += [f"{path} was not listened to: {why}" for path, why in sorted(listen.deaf.items())]
     refused = [d for d in out.drafts if d.entry["identifiable"] == "no" and d.entry["method"] == "metadata"]
     if refused:
         why = ", ".join(refused[0].entry["reasons"]) or "no evidence"
@@ -134,30 +146,34 @@ def _hearts(session: Session, roots: dict[str, Path], out: SessionResult) -> lis
     return found
 
 
+def _moved(override: Override | None, later_us: int) -> Override | None:
+    """An offset by hand is that of the first track; a later one of the session began `later_us` after it."""
+    if override is None or override.offset_us is None or not later_us:
+        return override
+    return replace(override, offset_us=override.offset_us - later_us)
+
+
 def _choose(
-    session: Session,
-    library: Library,
-    roots: dict[str, Path],
-    music: MusicCache,
-    options: PairOptions,
-    override: Override | None,
+    session: Session, library: Library, listen: Listener, options: PairOptions, override: Override | None
 ) -> match.Match:
-    """An override wins, then --track, then the sound of the container, then the evidence."""
+    """An override wins, then --track, then what the microphone heard, the sound of the container, and the rest."""
     named = override.track if override is not None and override.track else options.track
     if named:
         return _named(named, session, library)
     own = own_sound(session, library)
+    ranked = match.rank(session, library) if own is None else match.Match(None, [])
+    if session.sounds and library.tracks:
+        if ranked.chosen is not None and listen.z(ranked.chosen.track) >= ACCEPT_Z:
+            ranked.chosen.evidence["scratch_audio"] = 1.0
+            return ranked
+        heard = match.rank(session, library, listen.z)
+        # A recording of a track is not the music: its sound is, when it is there.
+        if own is None or (heard.chosen is not None and "scratch_audio" in heard.chosen.evidence):
+            return heard
     if own is not None:
         c = match.Candidate(own, {"container_sound": 1.0})
         return match.Match(c, [c])
-    ranked = match.rank(session, library)
-    if not session.sounds:
-        return ranked
-    listen = clocks.Listener(session, roots, music)
-    if ranked.chosen is not None and listen.z(ranked.chosen.track) >= clocks.ACCEPT_Z:
-        ranked.chosen.evidence["scratch_audio"] = 1.0
-        return ranked
-    return match.rank(session, library, listen.z)
+    return ranked
 
 
 def _named(named: str, session: Session, library: Library) -> match.Match:
@@ -196,19 +212,22 @@ def _pair(
     hearts: list[tuple[Entry, Series]],
     roots: dict[str, Path],
     cache: MusicCache,
+    listen: Listener,
     options: PairOptions,
     override: Override | None,
 ) -> Draft | None:
     music = cache.get(candidate.track, roots)
     estimate, notes = clocks.estimate(
-        session, entry, stream, candidate, begin_us, music, roots, cache, options.seed, options.tz_us, override
+        session, entry, stream, candidate, begin_us, music, listen, options.seed, options.tz_us, override
     )
+    notes += _taken(candidate, session)
+    _tempo(candidate, stream, music)
     model = frames.TimeModel(estimate.offset_us, estimate.drift_ppm)
     t = model.to_music(np.asarray([stream.t_us[0], stream.t_us[-1]]))
     span = (max(0, int(t[0])), min(music.duration_us, int(t[1])))
     if span[1] - span[0] < 20_000:
         return None
-    heart, heart_notes = _heart(entry, hearts, model)
+    heart, heart_id, heart_notes = heart_of(entry, hearts, model, span, options.tz_us)
     synthetic = bool(entry["synthetic"] or candidate.track.entry["synthetic"] or session.synthetic)
     block = frames.build(stream, model, music, heart, span, rate_hz=options.rate_hz, synthetic=synthetic)
     assumptions = [
@@ -240,7 +259,7 @@ def _pair(
         "bpm": music.tempo_bpm,
         "synthetic": synthetic,
     }
-    return Draft(found, block, music, estimate, stream, model, candidate.track)
+    return Draft(found, block, music, estimate, stream, model, candidate.track, heart_id)
 
 
 _CLOCK_FIELDS = (
@@ -255,16 +274,26 @@ def _tried(estimate: ClockEstimate) -> list[dict[str, Any]]:
     return [{**{k: getattr(e, k) for k in keep}, "reasons": list(e.reasons)} for e in estimate.evidence]
 
 
-def _heart(
-    body: Entry, hearts: list[tuple[Entry, Series]], model: frames.TimeModel
-) -> tuple[tuple[Series, frames.TimeModel] | None, list[str]]:
-    """The longest heart rate whose clock can be compared with the body's."""
-    notes = []
-    for entry, series in sorted(hearts, key=lambda h: -len(h[1].t_us)):
-        if entry["t0_utc_us"] is None or body["t0_utc_us"] is None:
-            notes.append(f"heart rate {entry['path']} has no clock in common with the body and is left out")
-            continue
-        shift = entry["t0_utc_us"] - body["t0_utc_us"]
-        notes.append("heart rate and body share UTC; their clocks' difference is not estimated")
-        return (series, model.after(shift)), notes
-    return None, notes
+# What a match on weak evidence takes for granted.
+_WEAK = {
+    "only_track": "{track} is taken to be the music of {session}: there is no other",
+    "file_name": "{track} is taken to be the music of {session}: its name stands in the name of the recording",
+    "playlist_position": "{track} is taken to follow in the playlist of {session}, without a pause",
+}
+
+
+def _taken(candidate: match.Candidate, session: Session) -> list[str]:
+    """Sentences for evidence that does not say which track was playing, only makes it likely."""
+    if any(k in candidate.evidence for k in ("scratch_audio", "container_sound", "track_title", "playlist_index")):
+        return []
+    names = {"track": candidate.track.path, "session": session.id}
+    return [text.format(**names) for k, text in _WEAK.items() if k in candidate.evidence]
+
+
+def _tempo(candidate: match.Candidate, stream: PoseStream | Series, music: Music) -> None:
+    """Motion that repeats at a simple ratio of the beat supports a track that was chosen; it never decides."""
+    beat_us = music.beat_period_us
+    if beat_us is None or frames.is_slow(stream) or len(stream.t_us) < 64:
+        return
+    if tempo_matches(clocks.impact_of(stream), beat_us):
+        candidate.evidence["tempo"] = 1.0

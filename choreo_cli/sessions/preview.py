@@ -48,8 +48,8 @@ def impacts_us(d: Draft) -> NDArray[np.int64]:
         return np.empty(0, np.int64)
     gap = max(1, round(0.2 * env.rate_hz))
     peaks, _ = find_peaks(value, height=float(np.quantile(value, 0.75)), distance=gap)
-    late = d.entry["bias_us"] or 0
-    return d.model.to_music(env.t_us[peaks] - late)
+    # Not moved by `bias_us`: that is mostly the latency of the music's envelope, and no click is made from it.
+    return d.model.to_music(env.t_us[peaks])
 
 
 def clicks(d: Draft, samples: F32) -> bytes:

@@ -56,6 +56,8 @@ def of_clocks(body: Entry, session: Session, match: Candidate, begin_us: int, tz
         notes.append(f"{name(body)} is taken to start with the session: no clock says otherwise")
         return Prior(-begin_us, None, tuple(notes))
     centre = own - start
+    if source == "recordings":
+        return Prior(centre, None, tuple(notes))
     if own_naive != start_naive and tz_us is None:
         hint = _whole_hours(centre, session)
         notes.append("one clock is local time without an offset, the other is UTC: they cannot be compared")
@@ -65,8 +67,10 @@ def of_clocks(body: Entry, session: Session, match: Candidate, begin_us: int, tz
     sigma = round(math.hypot(own_sigma, start_sigma))
     if source == "session" and not _own_clock(body):
         sigma = max(own_sigma, start_sigma)  # one clock, read once: its error does not count twice
+        if centre == -begin_us:
+            notes.append(f"{name(body)} is taken to start with its session, whose time it has")
     stated = _stated_sigma(session)
-    if stated is not None:
+    if stated is not None and source == "session":
         sigma = stated
         notes.append(f"the clocks of {session.id} agree to +-{2 * stated / 1e6:g} s, as its metadata state")
     return Prior(centre, sigma, tuple(notes), "" if abs(centre) < HOUR_US // 2 else _whole_hours(centre, session))
@@ -114,8 +118,9 @@ def _music_start(
         return (None if t0 is None else t0 + begin_us), sigma, naive, "session"
     start = session_start(session)
     if start is not None:
-        notes.append(f"{match.track.path} began with the earliest recording of the session")
-        return start + begin_us, 2_000_000, any(b["t0_naive"] for b in session.bodies), "recordings"
+        # An order of things, not a clock: it gives a centre and bounds nothing.
+        notes.append(f"{match.track.path} is taken to begin with the earliest recording: nothing says when it did")
+        return start + begin_us, 0, any(b["t0_naive"] for b in session.bodies), "recordings"
     return None, 0, False, "none"
 
 

@@ -58,6 +58,10 @@ def truth(made: Path, session: str, file: str = "poses.jsonl") -> dict[str, Any]
     return json.loads((made / "recordings" / session / "truth" / "truth.json").read_bytes())["recordings"][file]
 
 
+def truth_of(made: Path, session: str) -> dict[str, Any]:
+    return json.loads((made / "recordings" / session / "truth" / "truth.json").read_bytes())
+
+
 def test_every_session_found_its_own_track(entries: list[dict[str, Any]]) -> None:
     assert [(e["pair_id"], e["track"]) for e in entries] == [
         (f"session-{k:04d}", f"music/track-{k:04d}.wav") for k in range(4)
@@ -157,6 +161,11 @@ def test_preview_is_a_picture_and_a_sound(made: Path) -> None:
     assert np.abs(sound[:, 0]).max() > 3000, "music on the left"
     starts = np.flatnonzero((np.abs(sound[:, 1]) > 2000) & (np.roll(np.abs(sound[:, 1]), 2000) < 50))
     assert len(starts) > 20, "clicks on the right"
+    beats = np.array(truth_of(made, "session-0000")["beats_us"]) / 1e6
+    at = starts / 22_050
+    off = at[:, None] - beats[None, :]
+    nearest = off[np.arange(len(at)), np.abs(off).argmin(axis=1)]
+    assert abs(np.median(nearest)) < 0.03, "a dancer who lands on the beat is heard on the beat"
 
 
 def test_wholly_synthetic_needs_no_option_and_a_mixture_is_refused(made: Path, tmp_path: Path) -> None:
@@ -176,11 +185,18 @@ def test_wholly_synthetic_needs_no_option_and_a_mixture_is_refused(made: Path, t
 
 
 def test_an_offset_by_hand_wins_and_is_recorded(made: Path, tmp_path: Path) -> None:
-    (tmp_path / "o.csv").write_text("session,track,offset_s\nsession-0002,music/track-0002.wav,-1.25\n")
+    beat = 60e6 / 96
+    right, wrong = (truth(made, f"session-{k:04d}")["offset_us"] / 1e6 for k in (0, 3))
+    rows = (
+        f"session-0002,music/track-0002.wav,-1.25\nsession-0000,,{right:.6f}\nsession-0003,,{wrong + beat / 4e6:.6f}\n"
+    )
+    (tmp_path / "o.csv").write_text("session,track,offset_s\n" + rows)
     done = program("pair", made / "i.json", "--overrides", tmp_path / "o.csv", "-o", tmp_path / "d", cwd=made)
     found = {e["session_id"]: e for e in json.loads(done.stdout)["entries"]}
     assert found["session-0002"]["method"] == "manual" and found["session-0002"]["offset_us"] == -1_250_000
     assert any("by hand" in a for a in found["session-0002"]["assumptions"])
+    assert found["session-0000"]["identifiable"] == "yes", "the motion agrees with the hand"
+    assert found["session-0003"]["identifiable"] == "no", "a quarter of a beat away it does not"
     assert found["session-0001"]["method"] == "motion_xcorr"
     roles = [i["role"] for i in json.loads(done.stdout)["created_by"]["inputs"]]
     assert roles == ["inventory", "overrides"]
