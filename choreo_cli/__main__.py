@@ -69,9 +69,9 @@ def _explain(argv: list[str], e: BaseException) -> int:
     if isinstance(e, ChoreoError):
         _say(argv, str(e))
         return int(e.code)
-    if type(e).__name__ == "FormatError":
+    if type(e).__name__ in ("FormatError", "ConfigFileError"):
         _say(argv, str(e))
-        return ExitCode.DATA
+        return ExitCode.DATA if type(e).__name__ == "FormatError" else ExitCode.CONFIG
     if type(e).__name__ == "Locked":
         _say(argv, f"{e}: wait for it (--wait SECONDS) or use another -o")
         return ExitCode.TEMPFAIL

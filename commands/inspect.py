@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from choreo_cli.report.content import Content
 
 app = options.app()
-EXITS = (ExitCode.NO, ExitCode.DATA, ExitCode.NOINPUT, ExitCode.CANTCREAT, ExitCode.IO)
+EXITS = (ExitCode.NO, ExitCode.DATA, ExitCode.NOINPUT, ExitCode.CANTCREAT, ExitCode.IO, ExitCode.CONFIG)
 EXAMPLES = (
     ("choreo inspect dataset/frames.parquet", "Ranges, gaps, masks and histograms"),
     ("choreo inspect dataset/frames.parquet --plot frames.png", "Motion energy, heart rate and beat in one picture"),

@@ -16,7 +16,7 @@ import msgspec
 import yaml
 from msgspec import Meta
 
-from formats.errors import FormatError
+from formats.errors import ConfigFileError, FormatError
 from formats.foreign.source import Source
 from formats.packets import CONTROL_BOUNDS, CONTROLS
 
@@ -96,7 +96,7 @@ class _Loader:
         self.lines: dict[Keys, int] = {}
 
     def fault(self, line: int, message: str) -> FormatError:
-        return FormatError(f"{self.file}:{line}: {message}")
+        return ConfigFileError(f"{self.file}:{line}: {message}")
 
     def value(self, node: yaml.Node, path: Keys) -> Any:
         line = node.start_mark.line + 1
@@ -214,7 +214,7 @@ def loads(text: str, file: str = "control_map.yaml") -> ControlMap:
     """Read a control map from YAML text; all keys must be there, and no others.
 
     Raises:
-        FormatError: `FILE:LINE: what is wrong`, with the nearest key where one is misspelt.
+        ConfigFileError: `FILE:LINE: what is wrong`, with the nearest key where one is misspelt.
     """
     loader = _Loader(file)
     data = loader.value(_tree(text, loader), ())
@@ -251,7 +251,7 @@ def load(path: str | Path) -> ControlMap:
     """Read a control map from a file.
 
     Raises:
-        FormatError: as `loads`. OSError: it cannot be opened.
+        ConfigFileError: as `loads`. OSError: it cannot be opened.
     """
     return loads(Source.of(path).read_text(MAX_BYTES), str(path))
 

@@ -1,4 +1,4 @@
-"""The one error of the contracts on disk; the kernel turns it into one line and exit 65."""
+"""The one error of the contracts on disk; the kernel turns it into one line and exit 65, or 78 for configuration."""
 
 from __future__ import annotations
 
@@ -38,8 +38,19 @@ class FormatError(Exception):
         return f"{text}: {self.hint}" if self.hint else text
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (self.message, self.file, self.row, self.field, self.hint)
+        return _rebuild, (type(self), self.message, self.file, self.row, self.field, self.hint)
 
 
-def _rebuild(message: str, file: str | None, row: int | None, field: str | None, hint: str) -> FormatError:
-    return FormatError(message, file=file, row=row, field=field, hint=hint)
+class ConfigFileError(FormatError):
+    """A file by which the user says how to work: a map of keys, a control map. The kernel ends with 78, not 65."""
+
+    @classmethod
+    def of(cls, e: FormatError) -> ConfigFileError:
+        """The same sentence, said of configuration."""
+        return cls(e.message, file=e.file, row=e.row, field=e.field, hint=e.hint)
+
+
+def _rebuild(
+    kind: type[FormatError], message: str, file: str | None, row: int | None, field: str | None, hint: str
+) -> FormatError:
+    return kind(message, file=file, row=row, field=field, hint=hint)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from formats import jsonstrict
-from formats.errors import FormatError
+from formats.errors import ConfigFileError, FormatError
 from formats.foreign.joints import CANONICAL
 from formats.foreign.model import PoseStream
 from formats.foreign.pose_build import Hints, build
@@ -50,8 +50,16 @@ def load_map(path: str | Path) -> dict[str, Any]:
     """Read a map file.
 
     Raises:
-        FormatError: not YAML, an unknown key, a wrong type or value; file, line and the nearest key are named.
+        ConfigFileError: not YAML, an unknown key, a wrong type or value; file, line and the nearest key are named.
+        OSError: it cannot be opened.
     """
+    try:
+        return _load(path)
+    except FormatError as e:
+        raise ConfigFileError.of(e) from None
+
+
+def _load(path: str | Path) -> dict[str, Any]:
     import yaml
 
     source = Source.of(path)
