@@ -27,6 +27,7 @@ class Limits:
 
     p: float = 0.01
     z: float = 4.0
+    z_against_tempo: float = 10.0
     second_ratio: float = 0.85
     second_outside_us: int = 120_000
     edge_us: int = 10_000

@@ -104,7 +104,9 @@ def decide(facts: Facts, limits: Limits = LIMITS) -> tuple[str, tuple[str, ...]]
         refusals.append("no_clock")
     if refusals:
         return "no", tuple(refusals)
-    if facts.p > limits.p or facts.z < limits.z:
+    # Movement that repeats at another tempo than the music's has to be much surer of itself.
+    least_z = limits.z_against_tempo if facts.tempo_matches is False else limits.z
+    if facts.p > limits.p or facts.z < least_z:
         # Periodic movement at a tempo the music does not have belongs to another track.
         return "no", ("wrong_track",) if facts.tempo_matches is False else ("no_synchrony",)
     assert facts.prior_half_us is not None

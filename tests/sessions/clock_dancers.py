@@ -1,4 +1,22 @@
-"""Dancers, music and clocks for the campaigns of the motion clock; none of them is the self-test's template."""
+"""Dancers, music and clocks for the campaigns of the motion clock; none of them is the self-test's template.
+
+Measured (`test_table`, n 36 a row; 120 s, 92-140 BPM, pose noise 1-2 cm, jitter 10-25 ms, prior min(0.25 s, 0.45 beat)):
+
+    cell                         median  p90      < 20 ms  yes   95 % interval holds
+    60 fps                       +8.5    21.4 ms  89 %     92 %  94 %
+    30 fps                       +4.2    19.3 ms  97 %     92 %  97 %
+    25 fps                       -1.2    34.1 ms  67 %     94 %  92 %
+    15 fps / 10 fps              -32/-29 75 ms    32 %     90 %  92/97 %
+    30 fps, 60 s / 30 s          +3/+1   19 ms    90 %     95 %  97 %
+    30 fps, 10 s                 +0.1    37.6 ms  69 %     0 %   83 %   (too short: never claimed)
+    30 fps without the self-test +40.9   84.0 ms  3 %      81 %  6 %
+    30 fps, jitter 60 ms         -12.7   34.9 ms  56 %     89 %  89 %
+    30 fps, moves 0.15-0.32 s    +2.9    21.6 ms  86 %     92 %  92 %
+    30 fps, half-time dancer     +8.1    33.1 ms  64 %     92 %  86 %
+    30 fps, drift 200 ppm        -4.3    19.1 ms  94 %     92 %  94 %
+
+Below 25 fps the filter is longer than a move and the dancer's style moves the peak by up to 75 ms; the interval says so.
+"""
 
 from __future__ import annotations
 
