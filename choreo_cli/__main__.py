@@ -18,10 +18,27 @@ class Interrupted(BaseException):
         self.code = 128 + signum
 
 
+_asked: list[int] = []  # the signal that asked to stop, once there was one
+REMIND_S = 0.2
+
+
 def _on_signal(signum: int, _frame: FrameType | None) -> None:
     for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(s, _at_once)
+    _asked.append(signum)
+    # C code (the import of an extension, a callback, a finaliser) may drop an exception: then ask again.
+    signal.signal(signal.SIGALRM, _remind)
+    signal.setitimer(signal.ITIMER_REAL, REMIND_S, REMIND_S)
     raise Interrupted(signum)
+
+
+def _remind(_signum: int, _frame: FrameType | None) -> None:
+    e = sys.exc_info()[1]
+    while e is not None:
+        if isinstance(e, Interrupted):
+            return  # on its way out: someone is cleaning up
+        e = e.__context__
+    raise Interrupted(_asked[0])
 
 
 def _at_once(signum: int, _frame: FrameType | None) -> None:
@@ -45,12 +62,18 @@ def _guarded(argv: list[str]) -> int:
     except BrokenPipeError:
         return ExitCode.PIPE
     except Interrupted as e:
-        _say(argv, f"stopped by {signal.Signals(e.code - 128).name}")
-        return e.code
+        return _stopped(argv, e.code)
     except KeyboardInterrupt:
         return ExitCode.INT
     except BaseException as e:
-        return _explain(argv, e)
+        # What fails after the signal (an import cut short) fails because of it.
+        return _stopped(argv, 128 + _asked[0]) if _asked else _explain(argv, e)
+
+
+def _stopped(argv: list[str], code: int) -> int:
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    _say(argv, f"stopped by {signal.Signals(code - 128).name}")
+    return code
 
 
 def _run(argv: list[str]) -> int:

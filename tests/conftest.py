@@ -15,6 +15,21 @@ from hypothesis import settings
 settings.register_profile("steady", derandomize=True, deadline=None)
 settings.load_profile("steady")
 
+LOOPBACK = ("127.", "::1", "localhost")
+
+
+def _no_network(event: str, args: tuple[object, ...]) -> None:
+    """Row 34: nothing that the suite runs in this process asks anyone but this machine."""
+    if event in ("socket.connect", "socket.sendto"):
+        address = args[1]
+        if isinstance(address, tuple) and not str(address[0]).startswith(LOOPBACK):
+            raise PermissionError(f"{event} to {address[0]}: no test may use the network")
+    elif event == "socket.getaddrinfo" and not str(args[0] or "localhost").startswith(LOOPBACK):
+        raise PermissionError(f"{event} of {args[0]}: no test may use the network")
+
+
+sys.addaudithook(_no_network)
+
 TOP = Path(__file__).resolve().parent.parent
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from choreo_cli.dataset.readme import pack_readme
-from choreo_cli.errors import NoAnswerError, UsageError
+from choreo_cli.errors import DataError, NoAnswerError, UsageError
 from choreo_cli.runtime import provenance
 from choreo_cli.sessions import overrides as by_hand
 from choreo_cli.sessions import pair as pairing
@@ -18,6 +18,7 @@ from choreo_cli.sessions.pairing import PairOptions
 from choreo_cli.sessions.prior import zone
 from formats import manifest as m
 from formats.atomic import sha256_file, write_bytes
+from formats.foreign.source import open_regular
 
 
 @dataclass(slots=True)
@@ -48,6 +49,7 @@ def plan(
     Raises:
         UsageError: a rate, zone, split or group that does not exist.
         FormatError: a damaged overrides file or earlier split.
+        DataError: the earlier split is another kind of manifest.
     """
     rate = int(chosen["rate"])
     if not 5 <= rate <= 200 or 1_000_000 % rate:
@@ -55,10 +57,11 @@ def plan(
     inputs = [{"role": "inventory", "sha256": manifest.sha256, "schema": manifest.schema}]
     former = None
     if previous is not None:
-        data = previous.read_bytes()
+        with open_regular(previous) as f:
+            data = f.read()
         old = m.decode(data, source=str(previous), file=previous)
         if old.schema != "choreo.pairs/1":
-            raise UsageError(f"--previous {previous} is {old.schema}", hint="name an earlier pairs.json")
+            raise DataError(f"--previous {previous} is {old.schema}, need choreo.pairs/1", hint="name an earlier one")
         former = old.entries
         inputs.append({"role": "previous", "sha256": old.sha256, "schema": old.schema})
     manual: dict[str, by_hand.Override] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -98,7 +99,9 @@ def hostile(entry: dict[str, Any], **change: Any) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "path", ["../secret.jsonl", "/etc/passwd", "a/../../secret.jsonl", "link.jsonl", "fifo.jsonl", "x\x00y"], ids=repr
+    "path",
+    ["../secret.jsonl", "/etc/passwd", "a/../../secret.jsonl", "link.jsonl", "fifo.jsonl", "device.jsonl", "x\x00y"],
+    ids=repr,
 )
 def test_an_inventory_cannot_reach_out_of_its_root(path: str, tmp_path: Path) -> None:
     """Refused with a reason, and nothing outside the root was opened (seen by an audit hook)."""
@@ -108,6 +111,10 @@ def test_an_inventory_cannot_reach_out_of_its_root(path: str, tmp_path: Path) ->
     (tmp_path / "secret.jsonl").write_bytes(capture(2))
     (root / "link.jsonl").symlink_to(tmp_path / "secret.jsonl")
     os.mkfifo(root / "fifo.jsonl")
+    try:
+        os.mknod(root / "device.jsonl", 0o600 | stat.S_IFCHR, os.makedev(1, 5))  # /dev/zero: no end of bytes
+    except PermissionError:
+        (root / "device.jsonl").symlink_to("/dev/zero")
     listed = json.loads(program("discover", root, cwd=tmp_path).stdout)
     entry = next(e for e in listed["entries"] if e["kind"] == "pose")
     doc = hostile(entry, path=path).replace(b'"ROOT"', json.dumps(str(root)).encode())
@@ -130,6 +137,19 @@ def test_an_inventory_cannot_reach_out_of_its_root(path: str, tmp_path: Path) ->
     )  # fmt: skip
     assert b"AssertionError" not in done.stderr and b"Traceback" not in done.stderr, done.stderr
     assert done.returncode in (1, 3, 65), done.stderr
+
+
+def test_this_suite_has_no_network() -> None:
+    """The hook of conftest.py holds for everything that runs in this process."""
+    import socket
+
+    with pytest.raises(PermissionError, match="no test may use the network"):
+        socket.create_connection(("192.0.2.1", 9), 0.1)
+    with pytest.raises(PermissionError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.sendto(b"x", ("192.0.2.1", 9))
+    with pytest.raises(OSError), socket.socket() as s:
+        s.settimeout(0.2)
+        s.connect(("127.0.0.1", 9))
 
 
 def test_nothing_but_loopback_is_ever_asked(tmp_path: Path) -> None:
