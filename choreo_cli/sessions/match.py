@@ -19,6 +19,7 @@ WEIGHTS = {
     "played_at": 0.8,
     "file_name": 0.7,
     "playlist_position": 0.6,
+    "playlist_start": 0.6,
     "only_track": 0.5,
     "tempo": 0.1,
 }
@@ -115,6 +116,8 @@ def _judge(session: Session, track: Track, library: Library) -> Candidate:
     index = meta.get("index")
     if index is not None and c.place is not None and c.place.index == int(index):
         c.evidence["playlist_index"] = 1.0
+    if not title and index is None and c.place is not None and _starts_with(session, c.place):
+        c.evidence["playlist_start"] = 1.0
     if c.place is not None and c.place.played_utc_us is not None:
         overlap = _overlap(session, track, c.place.played_utc_us)
         if overlap > 0:
@@ -143,6 +146,11 @@ def place_of(session: Session, track: Track) -> Place | None:
         want = normal_title(str(named))
         return next((p for p in places if normal_title(p.playlist) == want), None)
     return places[0] if places else None
+
+
+def _starts_with(session: Session, place: Place) -> bool:
+    """The session names this playlist, and the durations before this place add up to nothing."""
+    return bool(session.meta.get("playlist")) and place.start_us == 0 and place.played_utc_us is None
 
 
 def _overlap(session: Session, track: Track, played_utc_us: int) -> float:

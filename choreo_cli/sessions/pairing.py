@@ -278,6 +278,7 @@ def _tried(estimate: ClockEstimate) -> list[dict[str, Any]]:
 _WEAK = {
     "only_track": "{track} is taken to be the music of {session}: there is no other",
     "file_name": "{track} is taken to be the music of {session}: its name stands in the name of the recording",
+    "playlist_start": "the playlist of {session} is taken to start with it, so with {track}: nothing names a track",
     "playlist_position": "{track} is taken to follow in the playlist of {session}, without a pause",
 }
 

@@ -91,6 +91,16 @@ def test_an_index_counts_only_inside_the_named_playlist() -> None:
     assert other.chosen is None and other.reason == "nothing says which track was playing"
 
 
+def test_a_playlist_without_a_track_starts_with_the_session_and_goes_on() -> None:
+    entries = [*one_session({"playlist": "List"}), *songs(), playlist()]
+    entries[1]["duration_us"] = 4 * MIN
+    found, session, lib = answer(entries)
+    assert found.chosen is not None and found.chosen.evidence == {"playlist_start": 1.0}
+    assert [c.track.path[6:8] for c, _, _ in match.segments(found.chosen, session, lib)] == ["00", "01"]
+    nobody, _, _ = answer([*one_session({}), *songs(), playlist()])
+    assert nobody.chosen is None, "a playlist that the session does not name says nothing"
+
+
 def test_wall_clock_overlap_is_evidence() -> None:
     start = 1_775_613_749_000_000
     body = one_session({}, t0_utc_us=start + 2 * MIN, t0_source="metadata", t0_sigma_us=500_000)
