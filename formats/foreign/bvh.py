@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from dataclasses import dataclass, field
@@ -324,7 +325,8 @@ def facts(source: Source) -> Facts:
         "motion", "bvh", n=n, rate=rate, channels=clip.n_joints, problems=stream.problems,
         duration_us=None if rate is None else round(n * 1e6 * rate[1] / rate[0]),
         meta={
-            "joints": clip.n_joints, "channels": clip.n_channels, "frame_time_s": clip.frame_time,
+            "joints": clip.n_joints, "channels": clip.n_channels,
+            "frame_time_s": clip.frame_time if math.isfinite(clip.frame_time) else None,
             "fps_source": "header", "units": stream.units, "up": stream.up,
             "assumptions": list(stream.assumptions), **meta,
         },

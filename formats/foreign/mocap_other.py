@@ -154,7 +154,8 @@ def npy_shape(head: bytes) -> tuple[int, ...] | None:
     start = 12 if wide else 10
     length = int.from_bytes(head[8:start], "little")
     hit = re.search(rb"'shape':\s*\(([\d,\s]{0,200})\)", head[start : start + min(length, 2000)])
-    return None if hit is None else tuple(int(v[:18]) for v in hit[1].split(b",") if v.strip())
+    sizes = [v.strip() for v in hit[1].split(b",") if v.strip()] if hit is not None else [b"?"]
+    return tuple(map(int, sizes)) if all(v.isdigit() and len(v) <= 18 for v in sizes) else None
 
 
 def sniff_npy(head: bytes, name: str, size: int) -> bool:
