@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 FIRST = 3  # reasons on the one line of stderr
 app = options.app()
-EXITS = (ExitCode.PARTIAL, ExitCode.NOINPUT, ExitCode.CANTCREAT, ExitCode.IO)
+EXITS = (ExitCode.CONFIG, ExitCode.PARTIAL, ExitCode.NOINPUT, ExitCode.CANTCREAT, ExitCode.IO)
 EXAMPLES = (
     ("choreo discover recordings", "See what is there"),
     ("choreo discover recordings -o inventory.json", "Keep the inventory; a second run looks only at what changed"),
@@ -138,5 +138,7 @@ def summary(found: Inventory) -> list[str]:
         hours = sum(e["duration_us"] or 0 for e in of if e["reason"] is None) / 3.6e9
         formats = " ".join(printable(f) for f in sorted({e["format"] for e in of}))
         doubts, bad = sum(bool(e["problems"]) for e in of), sum(e["reason"] is not None for e in of)
-        rows.append((kind, str(len(of)), f"{hours:.2f}" if hours >= 0.005 else "", str(doubts or ""), str(bad or ""), formats))
+        rows.append(
+            (kind, str(len(of)), f"{hours:.2f}" if hours >= 0.005 else "", str(doubts or ""), str(bad or ""), formats)
+        )
     return streams.columns(rows, ("kind", "count", "hours", "doubts", "unusable", "formats"))

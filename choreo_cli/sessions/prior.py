@@ -70,7 +70,7 @@ def of_clocks(body: Entry, session: Session, match: Candidate, begin_us: int, tz
         if centre == -begin_us:
             notes.append(f"{name(body)} is taken to start with its session, whose time it has")
     stated = _stated_sigma(session)
-    if stated is not None and source == "session":
+    if stated is not None and (source == "session" or _agrees(session, start - begin_us, stated)):
         sigma = stated
         notes.append(f"the clocks of {session.id} agree to +-{2 * stated / 1e6:g} s, as its metadata state")
     return Prior(centre, sigma, tuple(notes), "" if abs(centre) < HOUR_US // 2 else _whole_hours(centre, session))
@@ -83,6 +83,12 @@ def _stated_sigma(session: Session) -> int | None:
         return None
     sigma = int(entry["t0_sigma_us"])
     return None if sigma == T0_SIGMA_US[entry["t0_source"]] else sigma
+
+
+def _agrees(session: Session, start_us: int, sigma_us: int) -> bool:
+    """Whether the playlist's time of the track is the session's own: what its metadata say of their clocks holds."""
+    entry = session.entry
+    return entry is not None and entry["t0_utc_us"] is not None and abs(start_us - entry["t0_utc_us"]) <= 2 * sigma_us
 
 
 def _own_clock(body: Entry) -> bool:
