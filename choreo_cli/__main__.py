@@ -50,14 +50,25 @@ def main() -> NoReturn:
     for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(s) != signal.SIG_IGN:  # nohup stays in force
             signal.signal(s, _on_signal)
+    _hold_standard_streams()
     code = _guarded(sys.argv[1:])
     _leave(code)
+
+
+def _hold_standard_streams() -> None:
+    """Occupy closed standard descriptors, or the next file opened becomes what libraries print into."""
+    while True:
+        fd = os.open(os.devnull, os.O_RDWR)
+        if fd > 2:
+            os.close(fd)
+            return
 
 
 def _guarded(argv: list[str]) -> int:
     try:
         code = _run(argv)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return code
     except BrokenPipeError:
         return ExitCode.PIPE

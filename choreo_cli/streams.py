@@ -114,14 +114,14 @@ def emit(
     Args:
         data: The document.
         table: Lines of the table without the last line, or what makes them when a person is looking.
-        out: File to write; the table then still shows on a terminal.
+        out: File to write; the table then still shows on a terminal or when forced.
         json: Force JSON.
         as_table: Force the table.
         keep: The last line of the table: how to keep the result.
     """
     if out is not None and str(out) != "-":
         write_file(out, data)
-        if is_terminal(sys.stdout) and not json:
+        if as_table or (is_terminal(sys.stdout) and not json):
             write_stdout(_lines(table, f"wrote {out}"))
         elif json:
             write_stdout(data)

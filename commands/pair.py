@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from choreo_cli import options, streams
-from choreo_cli.errors import ExitCode
+from choreo_cli.errors import ExitCode, NoInputError
 
 app = options.app()
 EXITS = (ExitCode.NO, ExitCode.PARTIAL, ExitCode.DATA, ExitCode.NOINPUT, ExitCode.CANTCREAT, ExitCode.TEMPFAIL)
@@ -80,6 +80,7 @@ def pair(
 
     manifest = streams.read_manifest(inventory, "pair", ("choreo.inventory",))
     roots = resolve_roots(manifest, options.root_overrides(root))
+    _check_roots(manifest, roots)
     chosen: dict[str, Any] = {
         "rate": rate, "split": split, "group": group, "tz": tz, "track": track, "bpm": bpm, "window": window,
         "stride": stride, "synthetic": synthetic, "preview": preview,
@@ -89,6 +90,13 @@ def pair(
     doc, keep, code = _write(job, out, todo, force=again, wait=wait, explain=explain, quiet=quiet, log=log_json)
     streams.emit(doc, partial(pair_table, doc), out=None, json=json, as_table=table, keep=keep)
     return ExitCode.OK if keep_going and code == ExitCode.PARTIAL else code
+
+
+def _check_roots(manifest: Any, roots: dict[str, Path]) -> None:
+    """Raise NoInputError when the recordings of a root have moved: half a dataset would be made in silence."""
+    for used in sorted({e["root"] for e in manifest.entries}):
+        if used in roots and not roots[used].is_dir():
+            raise NoInputError(f"root {used}: no folder {roots[used]}", hint=f"say where it lies: --root {used}=DIR")
 
 
 def _write(

@@ -62,7 +62,8 @@ def temp_name(path: Path) -> Path:
 def writer(path: str | Path, *, sync: bool = True) -> Iterator[BinaryIO]:
     """Yield a binary file that becomes `path` when the block ends well, and vanishes when it does not.
 
-    A target with the same content is not touched, so that Make stops early.
+    A target with the same content is not touched, so that Make stops early. A device or a pipe (`/dev/null`, the
+    shell's `>(...)`) is written into, never replaced.
 
     Args:
         path: The file to create or replace.
@@ -72,6 +73,10 @@ def writer(path: str | Path, *, sync: bool = True) -> Iterator[BinaryIO]:
         OSError: as the system reports it; the old file is then intact.
     """
     target = Path(path)
+    if _is_stream(target):
+        with open(target, "wb") as stream:
+            yield stream
+        return
     temp = temp_name(target)
     fd = os.open(temp, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600)
     try:
@@ -91,6 +96,15 @@ def writer(path: str | Path, *, sync: bool = True) -> Iterator[BinaryIO]:
         with contextlib.suppress(OSError):  # renamed already, or the disk is gone: the next run sweeps what is left
             os.unlink(temp)
         raise
+
+
+def _is_stream(target: Path) -> bool:
+    """A device, pipe or socket, or anything in /dev: a rename over it would take it away from the whole machine."""
+    try:
+        mode = os.stat(target).st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)) or target.parent == Path("/dev")
 
 
 def _same(f: BinaryIO, target: Path) -> bool:

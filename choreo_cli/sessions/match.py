@@ -131,7 +131,7 @@ def _judge(session: Session, track: Track, library: Library) -> Candidate:
 
 def _title_evidence(title: str, track: Track) -> dict[str, float]:
     want, have = normal_title(title), {normal_title(track.title), normal_title(PurePosixPath(track.path).stem)}
-    if want in have:
+    if want in have or title.casefold() == PurePosixPath(track.path).name.casefold():
         return {"track_title": 1.0}
     if any(len(want) >= 5 and len(h) >= 5 and (want in h or h in want) for h in have):
         return {"track_title": 0.6}

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from choreo_cli.dataset.pack import Pack, open_pack
-from choreo_cli.errors import DataError
+from choreo_cli.errors import DataError, UsageError
 from choreo_cli.sessions import dataset_out, overrides, preview
 from choreo_cli.sessions.music_load import MusicCache
 from choreo_cli.sessions.overrides import Override
 from choreo_cli.sessions.pair_report import Report
-from choreo_cli.sessions.pairing import Draft, PairOptions, SessionResult, pair_session
+from choreo_cli.sessions.pairing import Draft, PairOptions, SessionResult, pair_session, tracks_called
 from choreo_cli.sessions.recordings import Library, library
 from choreo_cli.sessions.target import Target
 from choreo_cli.sessions.worked_sample import worked_sample
+from formats.errors import FormatError
 
 Entry = dict[str, Any]
 
@@ -71,12 +73,14 @@ def run(
 
     Raises:
         DataError: synthetic and real recordings are mixed without leave.
-        FormatError: an override names a session that does not exist.
+        FormatError: an override names a session or a track that does not exist.
+        UsageError: `--track` names none, or two.
     """
     lib = library(entries)
     _refuse_mixture(lib, mix_synthetic)
     if manual and overrides_file:
         overrides.check_names(manual, (s.id for s in lib.sessions), overrides_file)
+    _check_tracks(lib, options.track, manual or {}, overrides_file)
     cache = MusicCache(out, lib, bpm=options.bpm)
     results = []
     active = [s for s in lib.sessions if s.bodies]
@@ -102,6 +106,25 @@ def run(
     out.write("report", "report.json", report.to_json())
     out.write("report", "report.md", report.to_markdown())
     return paired
+
+
+def _check_tracks(lib: Library, track: str, manual: dict[str, Override], file: Path | None) -> None:
+    """Refuse a track that nothing is called, or two are: its session would leave the dataset without a word."""
+    said = [(track, "--track ", None)] if track else []
+    said += [(o.track, "", file) for o in manual.values() if o.track]
+    for name, where, source in said if lib.tracks else []:
+        songs = {t.group: t.path for t in reversed(tracks_called(name, lib))}
+        if len(songs) == 1:
+            continue
+        paths = [t.path for t in lib.tracks]
+        if songs:
+            fault, hint = f"{len(songs)} tracks are called {name!r}", f"name the path: {min(songs.values())}..."
+        else:
+            near = get_close_matches(name, paths, 1, 0.3) or paths[:1]
+            fault, hint = f"no track {name!r}", f"did you mean: {near[0]}?"
+        if source is None:
+            raise UsageError(f"{where}{fault}", hint=hint)
+        raise FormatError(fault, file=source, field="track", hint=hint)
 
 
 def _refuse_mixture(lib: Library, allowed: bool) -> None:

@@ -64,7 +64,7 @@ class Report:
         parts += ["## Inputs", "", *_table(("kind", "count"), [(k, str(v)) for k, v in self.inputs.items()]), ""]
         parts += ["## Outputs", "", *_table(("what", "count"), [(k, str(v)) for k, v in self.counts.items()]), ""]
         parts += ["## Split", "", *_bullets(self._split_lines()), ""]
-        parts += ["## One pair, worked through", "", *_bullets(f"{k}: {v}" for k, v in self.sample.items()), ""]
+        parts += ["## One pair, worked through", "", *_bullets(f"{k}: {_words(v)}" for k, v in self.sample.items()), ""]
         parts += ["## Assumptions", "", *_bullets(f"{a} ({n} pairs)" for a, n in sorted(self.assumptions.items())), ""]
         parts += ["## Skipped", "", *_bullets(f"`{p}`: {r}{_seen(a)}" for p, r, a in self.skipped), ""]
         parts += ["## Usable but not paired", "", *_bullets(f"`{p}`: {w}" for p, w in self.unused), ""]
@@ -87,13 +87,22 @@ class Report:
         return _table(("pair", "track", "method", "offset", "drift ppm", "p", "identifiable", "why", "split"), rows)
 
     def _split_lines(self) -> list[str]:
-        return [f"{k}: {v}" for k, v in self.split.items() if v not in ([], {}, None)]
+        return [f"{k}: {_words(v)}" for k, v in self.split.items() if v not in ([], {}, None)]
 
 
 def half_width(pair: dict[str, Any]) -> str:
     """Half of the offset's 95 % interval in seconds; `?` when nothing bounds it."""
     interval = pair["offset_ci_us"]
     return "?" if interval is None else f"{(interval[1] - interval[0]) / 2e6:.3f}"
+
+
+def _words(value: Any) -> str:
+    """A value for a person: no brackets, braces or quotes of a programming language."""
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_words(v)}" for k, v in value.items())
+    if isinstance(value, list | tuple):
+        return "; ".join(_words(v) for v in value)
+    return "not measured" if value is None else str(value)
 
 
 def _seen(acknowledged: bool) -> str:

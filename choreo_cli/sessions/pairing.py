@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -177,13 +177,20 @@ def _choose(
 
 
 def _named(named: str, session: Session, library: Library) -> match.Match:
-    from choreo_cli.sessions.recordings import normal_title
-
-    want = normal_title(named)
-    hits = [t for t in library.tracks if t.path == named or normal_title(t.title) == want or t.id == named]
-    if len(hits) != 1:
+    hits = tracks_called(named, library)
+    if len({t.group for t in hits}) != 1:  # encodings of one song are one answer
         return match.Match(None, [], f"{len(hits)} tracks are called {named!r}")
     return match.Match(match.Candidate(hits[0], {}, match.place_of(session, hits[0])), [])
+
+
+def tracks_called(named: str, library: Library) -> list[Track]:
+    """The tracks with this path or id; else with this file name, with or without its suffix; else with this title."""
+    from choreo_cli.sessions.recordings import normal_title
+
+    same = [t for t in library.tracks if named in (t.path, t.id)]
+    same = same or [t for t in library.tracks if named in (PurePosixPath(t.path).name, PurePosixPath(t.path).stem)]
+    want = normal_title(named)
+    return same or [t for t in library.tracks if want and normal_title(t.title) == want]
 
 
 def own_sound(session: Session, library: Library) -> Track | None:

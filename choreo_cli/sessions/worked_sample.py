@@ -25,7 +25,7 @@ def worked_sample(draft: Draft, data: Dataset) -> dict[str, Any]:
         "music": e["track"],
         "clock": f"t_music = (1 {e['drift_ppm'] * 1e-6:+.3g}) * t_device {e['offset_us'] / 1e6:+.6f} s ({e['method']})",
         "instant": f"t_device {device / 1e6:.3f} s is t_music {row / 1e6:.3f} s",
-        "frame": f"row {entry['row_start'] + i} of frames.parquet: {frame}",
+        "frame": f"row {entry['row_start'] + i} of frames.parquet: {_listed(frame)}",
         "identifiable": ", ".join([e["identifiable"], *e["reasons"]]),
         "split": f"{entry['split']} (group {entry['group_id']})",
     }
@@ -42,3 +42,7 @@ def _value(x: Any) -> float | int | None:
     if isinstance(x, np.integer):
         return int(x)
     return None if not np.isfinite(x) else round(float(x), 4)
+
+
+def _listed(frame: dict[str, Any]) -> str:
+    return ", ".join(f"{k} {'not measured' if v is None else v}" for k, v in frame.items())

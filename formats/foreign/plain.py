@@ -62,6 +62,7 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"wOFF", "font"),
     (b"\x00\x01\x00\x00\x00", "font"),
     (b"OTTO", "font"),
+    (b"\x93NUMPY", "NumPy array"),
 )
 _BY_BYTE: dict[bytes, list[tuple[bytes, str]]] = {}
 for _magic, _what in _MAGIC:
@@ -226,7 +227,7 @@ def classify(head: bytes, name: str, size: int) -> tuple[str, str, str | None]:
         return "empty", "empty file", "the file is empty" if promised or log else None
     for magic, what in _BY_BYTE.get(head[:1], ()):
         if head.startswith(magic):
-            expected = log or (promised and suffix not in ("npz", "safetensors"))
+            expected = log or (promised and suffix not in ("npz", "npy", "safetensors"))
             fault = f"named .{suffix} but it is {what}" if expected else None
             fault = "a zip archive without known features" if suffix == "npz" and magic[:2] == b"PK" else fault
             return "plain", f"{what}, {_NOT_RECORDING}", fault
