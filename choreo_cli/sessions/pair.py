@@ -154,6 +154,7 @@ def _idle(entries: list[Entry], lib: Library, results: list[SessionResult], cach
     used = {i for r in results for d in r.drafts for i in (d.entry["pose_id"], d.entry["audio_id"], d.heart_id)}
     told = {p for r in results for p, _ in (*r.unused, *r.skipped)}
     paired = {r.session for r in results if r.drafts}
+    heard = {e["id"] for s in lib.sessions for e in s.sounds}
     why = {
         "audio": "no session danced to it",
         "features": "no session danced to it",
@@ -169,7 +170,9 @@ def _idle(entries: list[Entry], lib: Library, results: list[SessionResult], cach
     for e in entries:
         if e["reason"] is not None or e["id"] in used or e["path"] in told:
             continue
-        if e["kind"] == "wearable":
+        if e["id"] in heard:
+            found.append((e["path"], "taken for what the microphone of its session heard, not for music"))
+        elif e["kind"] == "wearable":
             found.append((e["path"], _why_wearable(e, paired)))
         elif e["kind"] == "beats" and e["path"] in cache.annotations:
             found.append((e["path"], "its beats are the truth of its music"))
@@ -194,7 +197,13 @@ def _why_other(e: Entry) -> str:
 
 def _missing(lib: Library, results: list[SessionResult]) -> list[str]:
     found = []
-    if not lib.tracks:
+    heard = [e["path"] for s in lib.sessions for e in s.sounds]
+    if not lib.tracks and heard:
+        found.append(
+            f"music: {heard[0]} lies beside a body and is taken for what its microphone heard, not for the music: "
+            "keep the music in a folder of its own"
+        )
+    elif not lib.tracks:
         found.append("music: no audio file and no feature file was found")
     if not any(s.bodies for s in lib.sessions):
         found.append("a body: no pose log, mocap file or quantity of motion was found")

@@ -100,3 +100,15 @@ def test_array_is_not_called_damaged(tmp_path: Path) -> None:
 def test_report_has_words_for_every_value() -> None:
     text = Report(split={"pairs": {"train": 2}, "empty": ["val", "test"], "notes": ["a", "b"]}).to_markdown().decode()
     assert "- pairs: train 2\n- empty: val; test\n- notes: a; b\n" in text
+
+
+def test_sound_beside_a_body_is_explained(disk: Path, choreo: Run, tmp_path: Path) -> None:
+    """`found 1 audio ...; missing: no audio file` contradicted itself."""
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "dance.jsonl").write_bytes((disk / "rec/session-0000/poses.jsonl").read_bytes())
+    (tmp_path / "d" / "dance.wav").write_bytes((disk / "rec/music/track-0000.wav").read_bytes()[:200_044])
+    found = choreo("discover", tmp_path / "d", "-q")
+    done = choreo("pair", "-o", tmp_path / "out", input=found.stdout)
+    assert done.returncode == 1 and done.stderr.count(b"\n") == 1
+    assert b"dance.wav lies beside a body" in done.stderr and b"no audio file" not in done.stderr
+    assert "`dance.wav`: taken for what the microphone" in (tmp_path / "out" / "report.md").read_text()
