@@ -55,7 +55,6 @@ SUITES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
         {
             "data.discover_walk": "walking 100,000 files against scandir and stat",
             "data.discover_first": "first run over them against a bare read and hash loop, wall",
-            "data.discover_first_cpu": "the same in CPU of one process",
             "data.discover_again": "10,000 unchanged files beyond start-up, against git status",
         },
     ),

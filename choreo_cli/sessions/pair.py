@@ -110,7 +110,7 @@ def run(
 
 def _check_tracks(lib: Library, track: str, manual: dict[str, Override], file: Path | None) -> None:
     """Refuse a track that nothing is called, or two are: its session would leave the dataset without a word."""
-    said = [(track, "--track ", None)] if track else []
+    said: list[tuple[str, str, Path | None]] = [(track, "--track ", None)] if track else []
     said += [(o.track, "", file) for o in manual.values() if o.track]
     for name, where, source in said if lib.tracks else []:
         songs = {t.group: t.path for t in reversed(tracks_called(name, lib))}

@@ -80,14 +80,20 @@ class Report:
     def _pairs(self) -> list[str]:
         rows: list[tuple[str, ...]] = []
         for p in self.pairs:
-            why = ", ".join(p["reasons"])
             offset = f"{p['offset_us'] / 1e6:+.3f} s +- {half_width(p)}"
-            tail = (_number(p["p"]), p["identifiable"], why, p["split"])
+            tail = (_number(p["p"]), p["identifiable"], why(p), p["split"])
             rows.append((p["pair_id"], p["track"], p["method"], offset, f"{p['drift_ppm']:+.1f}", *tail))
         return _table(("pair", "track", "method", "offset", "drift ppm", "p", "identifiable", "why", "split"), rows)
 
     def _split_lines(self) -> list[str]:
         return [f"{k}: {_words(v)}" for k, v in self.split.items() if v not in ([], {}, None)]
+
+
+def why(pair: dict[str, Any]) -> str:
+    """Why the offset is not simply known, in words; empty when it is."""
+    if pair["identifiable"] == "mod_beat" and not pair["reasons"]:
+        return "known up to a beat"
+    return ", ".join(pair["reasons"])
 
 
 def half_width(pair: dict[str, Any]) -> str:

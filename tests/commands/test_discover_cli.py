@@ -56,7 +56,7 @@ def test_codes(choreo: Run, disk: Path) -> None:
     assert choreo("discover", disk / "none").returncode == 66
     for words in ((), ("--fps", "0", disk), ("--no-such", disk)):
         assert choreo("discover", *words, input=None).returncode == 2
-    assert choreo("discover", disk, "--map", disk / "d0" / "00.beats").returncode == 65
+    assert choreo("discover", disk, "--map", disk / "d0" / "00.beats").returncode == 78
 
 
 def test_names_that_would_write_on_the_terminal(choreo: Run, tmp_path: Path) -> None:
