@@ -187,7 +187,7 @@ def _why_wearable(e: Entry, paired: set[str]) -> str:
     if "hr" not in (e["meta"].get("names") or ["hr"]):
         return "holds no heart rate; other signals of wearables are not paired"
     if e["session"] not in paired:
-        return "no body beside it that was paired"
+        return "belongs to no session that was paired: a metadata.json beside both says that they go together"
     return "another heart rate of its session was used, or its clock cannot be compared: see the assumptions"
 
 
