@@ -6,7 +6,7 @@ import hashlib
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,8 +88,21 @@ class OutputFolder:
             os.unlink(self.manifest_path)
             sync_folder(self.path)
 
-    def finish(self, entries: list[dict[str, Any]], exit_code: int, argv: list[str]) -> bytes:
-        """Remove what an earlier run left, write the run record and, last, the manifest; returns its bytes."""
+    def finish(
+        self,
+        entries: list[dict[str, Any]],
+        exit_code: int,
+        argv: list[str],
+        roots: Mapping[str, Path] | None = None,
+    ) -> bytes:
+        """Remove what an earlier run left, write the run record and, last, the manifest; returns its bytes.
+
+        Args:
+            entries: Records of the manifest.
+            exit_code: How the command will end.
+            argv: Its arguments, for the run record.
+            roots: Folders outside this one that entries refer to, by root id; they lie outside every digest.
+        """
         from formats.atomic import write_bytes
         from formats.manifest import ENTRY_TABLES, Manifest, Root, encode
         from formats.sealed import dumps
@@ -99,8 +112,9 @@ class OutputFolder:
             {"role": role, "path": name, "sha256": sha} for name, (role, sha) in sorted(self.files.items())
         ]
         schema = next(s for s in ENTRY_TABLES if s.startswith(f"choreo.{self.kind}/"))
-        # The folder itself is the only root: paths stay true when it is moved.
-        doc = encode(Manifest(schema, self.created_by, entries, [Root("out", ".", True)]))
+        # Read from a file, the first root is the folder itself, wherever it was moved; a pipe needs where it lies now.
+        others = [Root(name, str(folder.resolve())) for name, folder in sorted((roots or {}).items())]
+        doc = encode(Manifest(schema, self.created_by, entries, [Root("out", str(self.path.resolve()), True), *others]))
         run = {
             "schema": "choreo.run-record/1",
             "manifest_sha256": hashlib.sha256(doc).hexdigest(),

@@ -90,9 +90,10 @@ def read_manifest(source: Path | None, command: str, kinds: Sequence[str]) -> Ma
 # Which commands read a kind of manifest; the sentence of a wrong kind proposes the first.
 READERS_OF: dict[str, tuple[str, ...]] = {
     "choreo.inventory": ("pair", "check", "inspect"),
-    "choreo.pairs": ("inspect", "check"),
-    "choreo.sessions": ("inspect", "check"),
-    "choreo.metrics": ("inspect", "check"),
+    "choreo.pairs": ("train", "inspect", "check"),
+    "choreo.sessions": ("train", "inspect", "check"),
+    "choreo.run": ("evaluate", "report", "inspect", "check"),
+    "choreo.metrics": ("report", "inspect", "check"),
 }
 
 

@@ -256,3 +256,79 @@ STATUS = Table(
         Column("message", "str", nullable=True, doc="last remark"),
     ),
 )
+
+CONTROL_NAMES = ("tempo_scale", "density", "tension", "brightness", "fx_send")
+BLOCKS: dict[str, int] = {"mot": 64, "hr": 16, "aud": 16, "ctx": 8}
+LATENT_NAMES: tuple[str, ...] = tuple(f"z_{block}_{k:02d}" for block, width in BLOCKS.items() for k in range(width))
+
+LATENTS = Table(
+    "choreo.latents/1",
+    "The 104 latents of every frame, four blocks in the order mot, hr, aud, ctx, after the prox step, not normalised.",
+    (
+        Column("session_id", "str", doc="session the row belongs to; rows are sorted by (session_id, t_us)"),
+        Column("t_us", "int64", "us", doc="time on the music clock, strictly increasing inside a session"),
+        *(Column(name, "float32", doc=f"latent of the {name.split('_')[1]} block") for name in LATENT_NAMES),
+        Column("m_mot", "bool", doc="the motion block was encoded, not predicted from the others"),
+        Column("m_hr", "bool", doc="the heart rate block was encoded"),
+        Column("m_aud", "bool", doc="the audio block was encoded"),
+        Column("m_ctx", "bool", doc="the beat block was encoded"),
+        Column("synthetic", "bool", doc="made by `choreo synth`, not recorded"),
+    ),
+)
+
+CONTROLS = Table(
+    "choreo.controls/1",
+    "The five controls of every frame as the model emits them, before the control map, easing and throttle.",
+    (
+        Column("session_id", "str", doc="session the row belongs to; rows are sorted by (session_id, t_us)"),
+        Column("t_us", "int64", "us", doc="time on the music clock, strictly increasing inside a session"),
+        *(Column(name, "float32", "1", 0, 1, doc="model output, see control_map.yaml") for name in CONTROL_NAMES),
+        Column("held", "bool", doc="no modality was measured: the values repeat the last ones"),
+        Column("synthetic", "bool", doc="made by `choreo synth`, not recorded"),
+    ),
+)
+
+PREFERENCES = Table(
+    "choreo.preferences/1",
+    "One answer of one rater: which of two clips is better.",
+    (
+        Column("pair_id", "str", doc="the two clips, in the order they were drawn"),
+        Column("session_a", "str", doc="session of clip A"),
+        Column("start_a_us", "int64", "us", doc="start of clip A on the music clock"),
+        Column("end_a_us", "int64", "us", doc="end of clip A"),
+        Column("session_b", "str", doc="session of clip B"),
+        Column("start_b_us", "int64", "us", doc="start of clip B"),
+        Column("end_b_us", "int64", "us", doc="end of clip B"),
+        Column("source_a_sha256", "str", doc="content hash of the table clip A was taken from"),
+        Column("source_b_sha256", "str", doc="content hash of the table clip B was taken from"),
+        Column("choice", "str", doc="the answer", choices=("a", "b", "same", "skip")),
+        Column("shown_first", "str", doc="which clip stood on the left", choices=("a", "b")),
+        Column("rater", "str", doc="who answered"),
+        Column("seconds", "float64", "s", 0, nullable=True, doc="time to the answer"),
+        Column("synthetic", "bool", doc="the clips were made by `choreo synth`, or the rater is a rule"),
+    ),
+)
+
+RUN = Table(
+    "choreo.run/1",
+    "One trained model: a run folder holds one, a summary over seeds one per seed.",
+    (
+        Column("id", "str", doc="run id: equal work has an equal one"),
+        Column("recipe", "str", doc="what was trained: rps, mapper, lookahead, gesture, reward..."),
+        Column("seed", _int, lo=0, doc="seed of every draw"),
+        Column("path", "str", doc="run folder, relative to the manifest; `.` is the manifest's own"),
+        Column("state", "str", doc="how it ended", choices=("done", "stopped")),
+        Column("steps", _int, lo=0, doc="optimiser steps"),
+        Column("epochs", "float64", lo=0, doc="passes over the training items"),
+        Column("parameters", _int, lo=0, doc="trained numbers"),
+        Column("device", "str", doc="where it was trained: cpu, cuda, mps"),
+        Column("config", "json", doc="resolved configuration"),
+        Column(
+            "data", "json", doc="what it was trained on: schema, sha256, root, path, sessions by split, leaks, notes"
+        ),
+        Column("parents", "json", doc="models it builds on: [{role, run_id, sha256, root, path}]"),
+        Column("files", "json", doc="every file of the run: path -> sha256"),
+        Column("metrics", "json", doc="held-out figures: entries of choreo.metrics/1"),
+        Column("synthetic", "bool", doc="trained on synthetic sessions only"),
+    ),
+)

@@ -14,18 +14,19 @@ from typing import Any
 
 import msgspec
 
-from formats.columns import METRIC, PAIR, RECORDING, SESSION, STATUS, Table
+from formats.columns import METRIC, PAIR, RECORDING, RUN, SESSION, STATUS, Table
 from formats.errors import FormatError
 from formats.jsonstrict import loads
 
 MAX_BYTES = 2**31
-ENTRY_TABLES: dict[str, Table] = {t.schema: t for t in (RECORDING, PAIR, SESSION, METRIC)}
+ENTRY_TABLES: dict[str, Table] = {t.schema: t for t in (RECORDING, PAIR, SESSION, RUN, METRIC)}
 # Which command makes and which reads a kind, for the sentence that names a wrong one.
 MADE_BY = {
     "choreo.inventory": "choreo discover",
     "choreo.pairs": "choreo pair",
     "choreo.sessions": "choreo synth sessions",
-    "choreo.metrics": "choreo bench",
+    "choreo.run": "choreo train",
+    "choreo.metrics": "choreo evaluate",
 }
 
 

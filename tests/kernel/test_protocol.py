@@ -155,7 +155,9 @@ def test_pipe_equals_file(choreo: Any, recordings: Path, tmp_path: Path) -> None
     piped = choreo("discover", recordings)
     choreo("discover", recordings, "-o", tmp_path / "i.json")
     assert piped.returncode == 0 and piped.stdout == (tmp_path / "i.json").read_bytes()
-    a = choreo("pair", "-o", tmp_path / "a", input=piped.stdout)
+    # Into one place, one after the other: where the folder lies is written in `roots`, for whoever reads a pipe.
+    a = choreo("pair", "-o", tmp_path / "b", input=piped.stdout)
+    (tmp_path / "b").rename(tmp_path / "a")
     b = choreo("pair", tmp_path / "i.json", "-o", tmp_path / "b")
     assert a.returncode == b.returncode == 0, a.stderr
     assert a.stdout == b.stdout == (tmp_path / "a" / "pairs.json").read_bytes()

@@ -1,0 +1,1 @@
+"""From frames to latents, controls and their optional companions."""

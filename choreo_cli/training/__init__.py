@@ -1,0 +1,1 @@
+"""Training: one visible loop, checkpoints, schedules, and the record of a run."""

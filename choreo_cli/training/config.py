@@ -1,0 +1,43 @@
+"""The part of a configuration that every recipe shares; a recipe's own struct extends it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+Positive = Annotated[int, Meta(ge=1)]
+Count = Annotated[int, Meta(ge=0)]
+Rate = Annotated[float, Meta(gt=0, le=10)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+
+
+class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How a recipe is trained. Every field may be set with `--set name=value` or in `--config FILE`.
+
+    Args:
+        epochs: Passes over the training items.
+        batch: Items per step, over all processes.
+        lr: Learning rate of Adam.
+        warmup: Steps over which the rate rises from zero.
+        decay: Whether the rate falls to a tenth along a cosine.
+        clip: Largest gradient norm, 0 for none.
+        ema: Decay of the moving average of the weights that is kept, 0 for none.
+        patience: Validations without improvement before training ends early, 0 for never.
+        validate_every: Epochs between validations.
+        checkpoint_s: Seconds between checkpoints.
+        threads: CPU threads of the network's arithmetic; results are bit-identical for one value.
+    """
+
+    epochs: Positive = 5
+    batch: Positive = 256
+    lr: Rate = 1e-3
+    warmup: Count = 0
+    decay: bool = False
+    clip: Annotated[float, Meta(ge=0)] = 0.0
+    ema: Share = 0.0
+    patience: Count = 0
+    validate_every: Positive = 1
+    checkpoint_s: Annotated[float, Meta(gt=0)] = 60.0
+    threads: Positive = 1

@@ -1,0 +1,16 @@
+"""The table of recipes: name, module that holds it, and one line of help. Nothing is imported here."""
+
+from __future__ import annotations
+
+RECIPES: dict[str, tuple[str, str]] = {
+    "rps": ("choreo_cli.reflex.rps_recipe_torch", "M1: frames to 104 latents, four blocks that predict each other"),
+    "mapper": ("choreo_cli.reflex.mapper_recipe_torch", "M3: latents to five controls, by rule or by example"),
+    "lookahead": ("choreo_cli.reflex.lookahead_recipe_torch", "M4: the latents of the next bar"),
+    "gesture": ("choreo_cli.reflex.gesture_recipe_torch", "M5: gestures and their onsets"),
+    "reward": ("choreo_cli.reflex.reward_recipe_torch", "M6: which of two clips a rater prefers"),
+}
+
+
+def module_of(name: str) -> str:
+    """Import path of a recipe's module. Raises KeyError for an unknown name."""
+    return RECIPES[name][0]
