@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -29,6 +30,10 @@ def _no_network(event: str, args: tuple[object, ...]) -> None:
 
 
 sys.addaudithook(_no_network)
+
+# Under nohup, children would inherit "ignore" and no test could hang up on them; a handler is not inherited.
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 TOP = Path(__file__).resolve().parent.parent
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
