@@ -97,8 +97,15 @@ def read(folder: str | Path, recipe: str | None = None) -> Checkpoint:
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """The verified `model.json` of a checkpoint, without its weights. Raises FormatError (see `read`)."""
-    file = folder / CARD
+    """The verified `model.json` of a checkpoint, without its weights.
+
+    Args:
+        folder: The checkpoint's folder, or the card itself.
+
+    Raises:
+        FormatError: see `read`.
+    """
+    file = folder if folder.name.endswith(".json") else folder / CARD
     try:
         card = sealed.parse(file.read_bytes(), file=file)
     except (FileNotFoundError, NotADirectoryError):

@@ -69,12 +69,15 @@ def picture(content: Content, session: str | None = None) -> bytes:
 
 
 def _drawer(kind: str) -> Draw:
-    from choreo_cli.report import plots_manifest, plots_sound, plots_tables, plots_time
+    from choreo_cli.report import plots_manifest, plots_reflex, plots_sound, plots_tables, plots_time
 
     found: dict[str, Draw] = {
         "frames": plots_tables.frames,
         "context": plots_tables.context,
         "windows": plots_tables.windows,
+        "latents": plots_reflex.latents,
+        "controls": plots_reflex.controls,
+        "preferences": plots_reflex.preferences,
         "pose": plots_time.poses,
         "series": plots_time.series,
         "beats": plots_time.beats,

@@ -35,10 +35,10 @@ class Kind:
 @cache
 def tables() -> dict[str, Table]:
     """Every table that lies in a Parquet file of ours, by schema name."""
-    from formats.columns import CONTEXT, FRAMES, WINDOWS
+    from formats.columns import CONTEXT, CONTROLS, FRAMES, LATENTS, PREFERENCES, WINDOWS
     from formats.poses import POSES
 
-    return {t.schema: t for t in (CONTEXT, FRAMES, POSES, WINDOWS)}
+    return {t.schema: t for t in (CONTEXT, CONTROLS, FRAMES, LATENTS, POSES, PREFERENCES, WINDOWS)}
 
 
 def readers() -> tuple[Reader, ...]:

@@ -178,6 +178,12 @@ def document(data: bytes, source: str, file: Path | None, verdict: Verdict) -> m
 
         for row, entry in enumerate(found.entries):
             validate(entry, source, row)
+    if found.kind == "choreo.run":
+        from formats.metrics import validate
+
+        for row, e in enumerate(found.entries):
+            for metric in e["metrics"] if isinstance(e["metrics"], list) else []:
+                validate(metric, source, row)
     if found.kind == "choreo.inventory":
         for row, e in enumerate(found.entries):
             if e["sha256"] is not None and e["id"].partition(":")[2].partition(".")[0] != e["sha256"][:16]:
@@ -186,13 +192,15 @@ def document(data: bytes, source: str, file: Path | None, verdict: Verdict) -> m
 
 
 def _sealed(path: Path, verdict: Verdict, hashed: bool) -> None:
-    from formats import sealed, status
+    from formats import checkpoint, sealed, status
     from formats.columns import STATUS
 
     doc = sealed.parse(Source.of(path).read_bytes(), file=path)
     verdict.schema = str(doc.get("schema")) if "schema" in doc else None
     if verdict.schema == STATUS.schema:
         status.decode(path.read_bytes(), file=path)
+    if verdict.schema == checkpoint.SCHEMA:
+        checkpoint.read_card(path)
 
 
 def _packets(path: Path, verdict: Verdict, hashed: bool) -> None:

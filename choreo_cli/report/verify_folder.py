@@ -13,6 +13,7 @@ from choreo_cli.errors import NoInputError
 from choreo_cli.report import recognise as known
 from choreo_cli.report.checksums import parse as parse_sums
 from choreo_cli.report.verify import Verdict, check_file, document
+from formats import checkpoint
 from formats import manifest as manifests
 from formats.atomic import LOCK_NAME
 from formats.errors import FormatError
@@ -81,6 +82,8 @@ class Inspector:
         try:
             if verdict.schema == "sha256sums":
                 self._sums(path, verdict)
+            elif verdict.schema == checkpoint.SCHEMA:
+                self._checkpoint(path, verdict)
             elif verdict.schema in manifests.ENTRY_TABLES:
                 data = path.read_bytes()
                 self._references(manifests.decode(data, source=shown, file=path), verdict)
@@ -134,6 +137,8 @@ class Inspector:
                 self._named_file(shown_own, item["path"], item.get("sha256"), name, verdict)
         if manifest.kind == "choreo.inventory":
             self._inventory(manifest, folders, verdict)
+        if manifest.kind == "choreo.run" and own is not None and not piped:
+            self._runs(manifest, own if manifest.file is None else manifest.file.parent, verdict)
         if manifest.kind == "choreo.sessions" and own is not None and not piped:
             self._sessions(manifest, own if manifest.file is None else manifest.file.parent, verdict)
 
@@ -159,6 +164,17 @@ class Inspector:
                 verdict.problems.append(f"entry {row}: frames_sha256 and files disagree about {e['frames']}")
             for name, sha in sorted({e["frames"]: e["frames_sha256"], **files}.items()):
                 self._named_file(folder, name, sha, _name(manifest), verdict)
+
+    def _runs(self, manifest: manifests.Manifest, folder: Path, verdict: Verdict) -> None:
+        for e in manifest.entries:
+            for name, sha in sorted(e["files"].items() if isinstance(e["files"], dict) else ()):
+                place = name if e["path"] in (".", "") else f"{e['path']}/{name}"
+                self._named_file(folder, place, sha, _name(manifest), verdict)
+
+    def _checkpoint(self, path: Path, verdict: Verdict) -> None:
+        """A model's card against the files it names."""
+        for name, sha in sorted(checkpoint.read_card(path)["files"].items()):
+            self._named_file(path.parent, name, sha, path.name, verdict)
 
     def _named_file(self, folder: Path, name: str, sha: Any, by: str, verdict: Verdict) -> None:
         """Compare one file with what `by` says of it, then look inside when it is one of ours."""
