@@ -303,7 +303,7 @@ def _increasing(t_us: I64, file: Path, name: str, row: int) -> None:
 def _from_pack(folder: Path, root: Path | None) -> FrameSet:
     from choreo_cli.dataset.pack import PACK_FILE, open_pack
 
-    pack = open_pack(folder)
+    pack = open_pack(folder, index=False)
     if pack.columns != NAMES or pack.masks != MASKS:
         raise FormatError(
             "the pack holds other columns than the model inputs", file=folder / PACK_FILE, field="columns"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +63,11 @@ class Pack:
         splits: (W,) split of each window, index into `SPLITS`, -1 for none.
         runs: (W, 2) unbroken rows around each window, half open.
         audio: (K, D) float32 memory map of all audio features, None without them.
+        indexed: Whether the windows were read.
     """
 
-    def __init__(self, folder: Path, doc: dict[str, Any]) -> None:
-        self.folder, self.doc = folder, doc
+    def __init__(self, folder: Path, doc: dict[str, Any], *, indexed: bool = True) -> None:
+        self.folder, self.doc, self.indexed = folder, doc, indexed
         self.columns: tuple[str, ...] = tuple(doc["columns"])
         self.masks: tuple[str, ...] = tuple(doc["masks"])
         self.length = int(doc["window"]["len"])
@@ -87,7 +89,7 @@ class Pack:
             )
             grids = self._place_audio()
         self.stretches = [Stretch(p.item.pair_id, p.row_start, p.rows, grids.get(p.audio_id or "")) for p in self.pairs]
-        self.index, self.splits, self.runs = _read_index(self)
+        self.index, self.splits, self.runs = _read_index(self) if indexed else _no_index()
         self._x, self._mask, self._t = (_sliding(a, self.length) for a in (self.x, self.mask, self.t_us))
 
     def _place_audio(self) -> dict[str, AudioGrid]:
@@ -110,7 +112,7 @@ class Pack:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A memory map would be pickled as a copy of the data; a worker opens its own.
-        return open_pack, (self.folder,)
+        return partial(open_pack, index=self.indexed), (self.folder,)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -182,7 +184,7 @@ def find_pack(folder: str | Path) -> Path:
     return found[0]
 
 
-def open_pack(folder: str | Path, *, verify: bool = False) -> Pack:
+def open_pack(folder: str | Path, *, verify: bool = False, index: bool = True) -> Pack:
     """Open a pack for reading.
 
     Sizes, headers, seals and every index are checked always, content hashes and leaks when asked.
@@ -190,6 +192,7 @@ def open_pack(folder: str | Path, *, verify: bool = False) -> Pack:
     Args:
         folder: The pack, or the output folder that holds it.
         verify: Read every file and compare its sha256, and run the leak check.
+        index: Read the windows; without them a pack of any length opens in the memory of its document.
 
     Raises:
         FormatError: missing, damaged, of another version, or with an index out of range.
@@ -205,7 +208,7 @@ def open_pack(folder: str | Path, *, verify: bool = False) -> Pack:
             raise FormatError(f"the file holds {doc.get('schema')}, need {SCHEMA}", file=file)
         if verify:
             _verify_files(path, doc)
-        pack = Pack(path, doc)
+        pack = Pack(path, doc, indexed=index or verify)
         new = sorted(set(pack.leaks()) - set(doc["split"]["leaks"])) if verify else []
     except DataError as e:
         raise FormatError(str(e), file=file) from None
@@ -273,6 +276,12 @@ def _sliding(a: NDArray[Any], length: int) -> NDArray[Any]:
     n = max(0, len(base) - length + 1)
     shape, strides = (n, length, *base.shape[1:]), (base.strides[0], *base.strides)
     return as_strided(base, shape, strides, writeable=False) if n else np.empty(shape, base.dtype)
+
+
+def _no_index() -> tuple[Windows, NDArray[np.int8], I64]:
+    i32, i64 = np.empty(0, np.int32), np.empty(0, np.int64)
+    none = Windows(i32, i64, i32, i32, i64, i32, np.empty(0, np.float32))
+    return none, np.empty(0, np.int8), np.empty((0, 2), np.int64)
 
 
 def _read_index(pack: Pack) -> tuple[Windows, NDArray[np.int8], I64]:

@@ -15,6 +15,7 @@ STEP_US = 20_000
 LENGTH = 64
 STRIDE = 16
 MIN_VALID = 0.5
+_BLOCK = 1 << 20  # rows looked at in one go
 
 I64 = NDArray[np.int64]
 I32 = NDArray[np.int32]
@@ -94,7 +95,7 @@ def runs(t_us: ArrayLike, stretches: Sequence[Stretch], step_us: int = STEP_US) 
     Raises:
         DataError: A stretch leaves the table, or two overlap.
     """
-    t = np.asarray(t_us, np.int64)
+    t = np.asarray(t_us)
     order = sorted(range(len(stretches)), key=lambda k: (stretches[k].row_start, k))
     order = [k for k in order if stretches[k].rows > 0]
     if not order:
@@ -102,7 +103,7 @@ def runs(t_us: ArrayLike, stretches: Sequence[Stretch], step_us: int = STEP_US) 
     first = np.array([stretches[k].row_start for k in order], np.int64)
     after = first + np.array([stretches[k].rows for k in order], np.int64)
     _check_inside(first, after, len(t), [stretches[k].pair_id for k in order])
-    broken = np.flatnonzero(np.diff(t) != step_us) + 1
+    broken = _breaks(t, step_us)
     # A cut counts only inside a stretch; rows between stretches belong to nobody.
     owner = np.searchsorted(first, broken, side="right") - 1
     inner = (owner >= 0) & (broken > first[owner]) & (broken < after[owner])
@@ -111,6 +112,15 @@ def runs(t_us: ArrayLike, stretches: Sequence[Stretch], step_us: int = STEP_US) 
     stop = np.concatenate([after, broken])
     code = np.concatenate([np.arange(len(first)), owner])
     return np.sort(start), np.sort(stop), np.asarray(order, np.int32)[code[np.argsort(start, kind="stable")]]
+
+
+def _breaks(t_us: NDArray[Any], step_us: int) -> I64:
+    """Rows whose time is not one step after the row before; in blocks, because the times may be a map of a big file."""
+    found = [
+        np.flatnonzero(np.diff(np.asarray(t_us[k : k + _BLOCK + 1], np.int64)) != step_us) + k + 1
+        for k in range(0, max(0, len(t_us) - 1), _BLOCK)
+    ]
+    return np.concatenate(found) if found else np.empty(0, np.int64)
 
 
 def _check_inside(first: I64, after: I64, n: int, ids: Sequence[str]) -> None:

@@ -18,6 +18,7 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
     Args:
         epochs: Passes over the training items.
+        steps: Most optimiser steps, 0 for as many as the epochs take.
         batch: Items per step, over all processes.
         lr: Learning rate of Adam.
         warmup: Steps over which the rate rises from zero.
@@ -31,6 +32,7 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """
 
     epochs: Positive = 5
+    steps: Count = 0
     batch: Positive = 256
     lr: Rate = 1e-3
     warmup: Count = 0
