@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -141,10 +142,25 @@ def _table_page(table: Table) -> str:
     lines += [".SH NAME", f"choreo\\-{escape(short)} \\- the format {escape(table.schema)}"]
     lines += [".SH DESCRIPTION", escape(table.doc)]
     lines += ["A missing value is null, never 0.", ".SH FIELDS"]
-    for c in table.columns:
-        lines += [".TP", f"\\fB{escape(c.name)}\\fR ({escape(_kind(c))})", escape(_meaning(c))]
+    for first, last in _numbered(table.columns):
+        names = f"\\fB{escape(first.name)}\\fR"
+        names += f" .. \\fB{escape(last.name)}\\fR" if last is not first else ""
+        lines += [".TP", f"{names} ({escape(_kind(first))})", escape(_meaning(first))]
     lines += [".SH SEE ALSO", ".BR choreo (1),", ".BR choreo\\-check (1),", ".BR choreo\\-data (7)", ""]
     return "\n".join(lines)
+
+
+def _numbered(columns: Sequence[Column]) -> list[tuple[Column, Column]]:
+    """Columns in order, a series that differs in its number alone as its first and last."""
+    found: list[tuple[Column, Column]] = []
+    for c in columns:
+        stem = c.name.rstrip("0123456789")
+        before = found[-1] if found else None
+        if before and stem != c.name and stem == before[1].name.rstrip("0123456789") != before[1].name:
+            found[-1] = (before[0], c)
+        else:
+            found.append((c, c))
+    return found
 
 
 def _kind(c: Column) -> str:
