@@ -168,7 +168,7 @@ def _command(argv: list[str]) -> str:
 
     if not words or words[0] not in COMMANDS:
         return ""
-    return " ".join(words if words[0] in ("synth", "bench") else words[:1])
+    return " ".join(words if words[0] in ("synth", "bench", "train", "evaluate") else words[:1])
 
 
 def _say(argv: list[str], text: str) -> None:

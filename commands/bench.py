@@ -17,6 +17,7 @@ EXAMPLES = (
     ("choreo bench data --table", "Everything the data lane promises"),
     ("choreo bench data --only data.feed --only data.pair_rows -o feed.json", "Two rows, kept"),
     ("choreo bench data --quick | choreo inspect - --lines", "Small sizes, one row a line"),
+    ("choreo bench train --table", "What training promises: time in arithmetic, memory over a thousand hours"),
 )
 # module -> what it is called with for --quick, and the rows it measures with what they mean
 SUITES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
@@ -65,16 +66,23 @@ SUITES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
             "data.end_to_end": "discover | pair on a synthetic set",
         },
     ),
+    "choreo_cli.training.bench": (
+        {"rows": 2_000_000, "steps": 40, "session_rows": 3000},
+        {
+            "train.rps_share": "share of an epoch of M1 in forward, backward and optimiser",
+            "train.mapper_share": "the same of M3",
+            "train.memory": "anonymous memory of training on a sparse pack of 180 M rows (1,000 h)",
+        },
+    ),
 }
 
 
-@app.callback()
-def bench() -> None:
-    """Measure speed and memory beside a baseline and a floor."""
+LANES = {"data": "start-up, discover, features, pair, feed, memory", "train": "training and its memory"}
 
 
 @app.command()
-def data(
+def bench(
+    suite: Annotated[str, typer.Argument(metavar="data|train", help="Which lane to measure.")],
     *,
     only: Annotated[
         list[str] | None, typer.Option("--only", metavar="NAME", help="This row, or all below it; repeatable.")
@@ -90,26 +98,28 @@ def data(
     quiet: options.Quiet = False,
     log_json: options.LogJson = None,
 ) -> int:
-    """Measure the data lane: start-up, discover, features, pair, feed, memory.
+    """Measure speed and memory of a lane: data (start-up, discover, features, pair, feed, memory) or train.
 
     Each row stands beside a baseline measured in the same run and beside its floor, the least it could cost. Nothing
     else should run on the machine. Exit 1 when a goal is missed; a row that cannot be judged says why and does not
     count; exit 3 when a measurement failed. Figures change from run to run, so the bytes do too.
     """
+    if suite not in LANES:
+        raise UsageError(f"no suite {suite!r}", hint=f"choose from {', '.join(LANES)}")
     if listing:
-        streams.write_stdout("".join(f"{n}  {text}\n" for _, r in SUITES.values() for n, text in r.items()).encode())
+        streams.write_stdout("".join(f"{n}  {text}\n" for n, text in rows_of(suite).items()).encode())
         return ExitCode.OK
-    names = chosen(only or [])
+    names = chosen(only or [], suite)
     from choreo_cli import runtime
     from choreo_cli.progress import Progress
     from choreo_cli.report import bench_table
     from formats.manifest import Manifest, encode
 
     runtime.limit_threads(1)
-    made_by = runtime.provenance("bench data", {"only": names, "quick": quick, "install": install}, [])
+    made_by = runtime.provenance(f"bench {suite}", {"only": names, "quick": quick, "install": install}, [])
     made_by["deterministic"] = False
-    with Progress("bench data", quiet=quiet, log=log_json) as bar:
-        entries = measure(names, quick, install, bar)
+    with Progress(f"bench {suite}", quiet=quiet, log=log_json) as bar:
+        entries = measure(names or [suite], quick, install, bar)
         for line in bench_table.remarks(entries):
             bar.note(line)
     doc = encode(Manifest("choreo.metrics/1", made_by, entries))
@@ -127,8 +137,8 @@ def measure(names: list[str], quick: bool, install: bool, on_progress: Any) -> l
     from choreo_cli.errors import StorageError
     from formats.metrics import entry
 
-    wanted = {m: s for m, s in SUITES.items() if not names or any(covers(n, r) for n in names for r in s[1])}
-    found = [load()]
+    wanted = {m: s for m, s in SUITES.items() if any(covers(n, r) for n in names for r in s[1])}
+    found = [load(names[0].split(".")[0])]
     for done, (module, (small, rows)) in enumerate(wanted.items()):
         on_progress(done, len(wanted), module)
         chosen_sizes = dict(small) if quick else {}
@@ -141,11 +151,11 @@ def measure(names: list[str], quick: bool, install: bool, on_progress: Any) -> l
         except StorageError as e:  # a program that was measured failed: the other figures are kept
             found += [entry(r, None, "", "lower", status="insufficient", why=f"failed: {e}") for r in rows]
     on_progress(len(wanted), len(wanted))
-    kept = [e for e in found[1:] if not names or any(covers(n, e["name"]) for n in names)]
+    kept = [e for e in found[1:] if any(covers(n, e["name"]) for n in names)]
     return sorted([*kept, found[0]], key=lambda e: e["name"])
 
 
-def load() -> dict[str, Any]:
+def load(suite: str) -> dict[str, Any]:
     """How busy the machine was before anything was measured, and which machine it is: in every document."""
     import os
 
@@ -153,18 +163,23 @@ def load() -> dict[str, Any]:
     from formats.metrics import entry
 
     params = {**surroundings(), "cores": core_count(0), "threads": 1}
-    return entry("data.load", os.getloadavg()[0], "processes", "lower", params=params)
+    return entry(f"{suite}.load", os.getloadavg()[0], "processes", "lower", params=params)
 
 
-def chosen(only: list[str]) -> list[str]:
+def rows_of(suite: str) -> dict[str, str]:
+    """Rows of one suite and what they mean."""
+    return {n: text for _, rows in SUITES.values() for n, text in rows.items() if n.startswith(f"{suite}.")}
+
+
+def chosen(only: list[str], suite: str = "data") -> list[str]:
     """The names of `--only`, sorted. Raises UsageError for one that names no row."""
-    rows = [r for _, texts in SUITES.values() for r in texts]
+    rows = list(rows_of(suite))
     for name in only:
         if not any(covers(name, r) for r in rows):
             from difflib import get_close_matches
 
             near = get_close_matches(name, rows, 1)
-            hint = f"did you mean: {near[0]}?" if near else "see choreo bench data --list"
+            hint = f"did you mean: {near[0]}?" if near else f"see choreo bench {suite} --list"
             raise UsageError(f"--only {name!r} names no row", hint=hint)
     return sorted(set(only))
 

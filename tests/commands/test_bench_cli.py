@@ -13,13 +13,13 @@ import pytest
 
 from choreo_cli.errors import UsageError
 from choreo_cli.report import bench_table
-from commands.bench import SUITES, chosen, covers, help_lines
+from commands.bench import SUITES, chosen, covers, help_lines, rows_of
 from formats import manifest
 from formats.columns import METRIC
 from formats.metrics import entry, validate
 
 TOP = Path(__file__).resolve().parents[2]
-ROWS = [row for _, rows in SUITES.values() for row in rows]
+ROWS = list(rows_of("data"))
 
 
 @pytest.fixture(scope="module")
@@ -91,14 +91,14 @@ def test_only_measures_what_is_asked(choreo: Any) -> None:
 
 def test_a_missed_goal_exits_1(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from choreo_cli.metrics import bench_install
-    from commands.bench import data
+    from commands.bench import bench
 
     monkeypatch.setattr(bench_install, "SIZE_GOAL_MB", 1.0)
     kept: dict[str, Any] = {"quiet": True, "out": tmp_path / "m.json"}
-    assert data(only=["data.install_size"], **kept) == 1
+    assert bench("data", only=["data.install_size"], **kept) == 1
     assert json.loads((tmp_path / "m.json").read_bytes())["entries"][0]["pass"] is False
     monkeypatch.setattr(bench_install, "SIZE_GOAL_MB", 1e6)
-    assert data(only=["data.install_size"], **kept) == 0
+    assert bench("data", only=["data.install_size"], **kept) == 0
 
 
 def test_a_measurement_that_fails_is_said_and_the_others_are_kept(
@@ -106,14 +106,14 @@ def test_a_measurement_that_fails_is_said_and_the_others_are_kept(
 ) -> None:
     from choreo_cli.metrics import bench_start
     from choreo_cli.metrics.process import Program, measure
-    from commands.bench import data
+    from commands.bench import bench
 
     def broken(**_: Any) -> list[dict[str, Any]]:
         measure(Program(["false"]))
         return []
 
     monkeypatch.setattr(bench_start, "bench", broken)
-    code = data(only=["data.start_help", "data.install_size"], quick=True, out=tmp_path / "m.json")
+    code = bench("data", only=["data.start_help", "data.install_size"], quick=True, out=tmp_path / "m.json")
     found = {e["name"]: e for e in manifest.decode((tmp_path / "m.json").read_bytes()).entries}
     assert code == 3 and found["data.install_size"]["pass"] is True
     assert found["data.start_help"]["why"] == "failed: `false` ended with 1: run it alone"
