@@ -247,15 +247,20 @@ STATUS = Table(
     "Heartbeat of a running command, rewritten as a whole while it works.",
     (
         Column("command", "str", doc="command"),
-        Column("state", "str", doc="where it is", choices=("running", "done", "failed", "stopped")),
+        Column("state", "str", doc="where it is; `stale` is said by a reader, of a run that no longer beats", choices=(
+            "running", "done", "failed", "stopped", "stale")),
         Column("pid", _int, lo=0, doc="process"),
         Column("step", "str", doc="what it is doing"),
         Column("done", _int, lo=0, doc="items done"),
         Column("total", _int, lo=0, nullable=True, doc="items in all, null when unknown"),
         Column("updated_us", _int, "us", 0, doc="UTC of this heartbeat"),
         Column("message", "str", nullable=True, doc="last remark"),
+        Column("loss", "float64", nullable=True, doc="last training loss, null for commands without one"),
+        Column("eta_s", "float64", "s", 0, nullable=True, doc="seconds left, null when unknown"),
+        Column("path", "str", doc="run folder, relative to the folder that was asked about; `.` is the file's own"),
+        Column("age_s", "float64", "s", 0, nullable=True, doc="age of the heartbeat when it was read, null in the file"),
     ),
-)
+)  # fmt: skip
 
 CONTROL_NAMES = ("tempo_scale", "density", "tension", "brightness", "fx_send")
 BLOCKS: dict[str, int] = {"mot": 64, "hr": 16, "aud": 16, "ctx": 8}

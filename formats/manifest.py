@@ -19,7 +19,7 @@ from formats.errors import FormatError
 from formats.jsonstrict import loads
 
 MAX_BYTES = 2**31
-ENTRY_TABLES: dict[str, Table] = {t.schema: t for t in (RECORDING, PAIR, SESSION, RUN, METRIC)}
+ENTRY_TABLES: dict[str, Table] = {t.schema: t for t in (RECORDING, PAIR, SESSION, RUN, METRIC, STATUS)}
 # Which command makes and which reads a kind, for the sentence that names a wrong one.
 MADE_BY = {
     "choreo.inventory": "choreo discover",
@@ -27,6 +27,7 @@ MADE_BY = {
     "choreo.sessions": "choreo synth sessions",
     "choreo.run": "choreo train",
     "choreo.metrics": "choreo evaluate",
+    "choreo.status": "choreo status",
 }
 
 
@@ -272,4 +273,4 @@ def sort_entries(entries: Iterable[dict[str, Any]], keys: Sequence[str]) -> list
     return sorted(entries, key=lambda e: tuple(str(e[k]).encode("utf-8", "surrogateescape") for k in keys))
 
 
-ALL_TABLES = (*ENTRY_TABLES.values(), STATUS)
+ALL_TABLES = tuple(ENTRY_TABLES.values())

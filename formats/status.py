@@ -25,6 +25,10 @@ class Status:
     total: int | None
     updated_us: int
     message: str | None = None
+    loss: float | None = None
+    eta_s: float | None = None
+    path: str = "."
+    age_s: float | None = None
 
 
 def encode(status: Status) -> bytes:

@@ -86,8 +86,9 @@ class Inspector:
                 self._checkpoint(path, verdict)
             elif verdict.schema in manifests.ENTRY_TABLES:
                 data = path.read_bytes()
-                self._references(manifests.decode(data, source=shown, file=path), verdict)
-                self._run_record(path, data)
+                if manifests.peek(data) is not None:  # a heartbeat is sealed, a list of heartbeats is a manifest
+                    self._references(manifests.decode(data, source=shown, file=path), verdict)
+                    self._run_record(path, data)
         except FormatError as e:
             verdict.problems.append(str(e))
         except OSError as e:
