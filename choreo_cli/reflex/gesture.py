@@ -116,6 +116,26 @@ def centred(x: ArrayLike) -> F32:
     return values
 
 
+def input_stats(x: F32, rows: ArrayLike, block: int = 1 << 18) -> tuple[F32, F32]:
+    """Mean and standard deviation (11,) of the measured values of some rows, read in blocks; 0 and 1 where none is.
+
+    Args:
+        x: (N, 11) inputs, NaN = missing; may be mapped from disk.
+        rows: (R, 2) stretches [start, stop).
+        block: Rows looked at in one go.
+    """
+    n, total, square = (np.zeros(N_INPUTS) for _ in range(3))
+    for start, stop in np.asarray(rows, np.int64).reshape(-1, 2).tolist():
+        for at in range(start, stop, block):
+            values = centred(x[at : min(stop, at + block)]).astype(np.float64)
+            n += np.isfinite(values).sum(axis=0)
+            total += np.nansum(values, axis=0)
+            square += np.nansum(values**2, axis=0)
+    mean = total / np.maximum(n, 1)
+    std = np.sqrt(np.maximum(square / np.maximum(n, 1) - mean**2, 0))
+    return mean.astype(np.float32), np.where(std > 1e-4, std, 1.0).astype(np.float32)
+
+
 def peaks(scores: F32, rules: Rules) -> list[tuple[int, int, float]]:
     """Peaks of (N, K) scores as (frame, class, score), in order of frame, then class.
 
