@@ -5,7 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 CHOREO := $(BIN)/choreo
 DEMO := demo
+RUNS := runs
+DATA ?= $(RUNS)/sessions
+SEEDS ?= 0,1,2
 .PHONY: help setup demo test test-slow lint man bench generate-data requirements clean
+.PHONY: train-rps train-mapper evaluate report baseline
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -25,7 +29,33 @@ demo: setup  ## make synthetic sessions, discover, pair, inspect, preview
 	$(CHOREO) pair $(DEMO)/inventory.json --split loso --preview -o $(DEMO)/dataset > /dev/null
 	$(CHOREO) inspect $(DEMO)/dataset/frames.parquet --table --plot $(DEMO)/frames.png
 	$(CHOREO) check $(DEMO)/dataset
-	@echo "Look at: $(DEMO)/dataset/report.md, $(DEMO)/dataset/README.md, $(DEMO)/frames.png, $(DEMO)/dataset/preview/"
+	$(CHOREO) train rps $(DEMO)/dataset -o $(DEMO)/rps > /dev/null
+	$(CHOREO) train mapper $(DEMO)/rps -o $(DEMO)/mapper --table
+	$(CHOREO) evaluate groove $(DEMO)/mapper --no-gate -o $(DEMO)/groove.json --table
+	$(CHOREO) report $(DEMO)/rps $(DEMO)/mapper $(DEMO)/groove.json -o $(DEMO)/report --table || test $$? -eq 1 -o $$? -eq 3
+	@echo "Look at: $(DEMO)/report/report.html, $(DEMO)/dataset/report.md, $(DEMO)/frames.png, $(DEMO)/dataset/preview/"
+
+$(RUNS)/sessions/sessions.json: | setup
+	$(CHOREO) synth sessions --sessions 8 --minutes 3 --bpm 92,120,140 --seed 0 --frames-only -o $(RUNS)/sessions > /dev/null
+
+$(DATA): | $(RUNS)/sessions/sessions.json
+
+train-rps: setup | $(DATA)  ## train M1 on DATA (synthetic sessions by default), three seeds, and once literally
+	$(CHOREO) train rps $(DATA) --seeds $(SEEDS) -o $(RUNS)/rps --table
+	$(CHOREO) train rps $(DATA) --form literal -o $(RUNS)/rps-literal --table
+
+train-mapper: train-rps  ## train M3 on the trained M1, with and without the normaliser
+	$(CHOREO) train mapper $(RUNS)/rps --seeds 0,1,2,3,4 -o $(RUNS)/mapper --table
+	$(CHOREO) train mapper $(RUNS)/rps --seeds 0,1,2,3,4 --set normalizer=false -o $(RUNS)/mapper-raw --table
+
+evaluate: train-mapper  ## judge them on the held-out sessions, and on a negative control
+	$(CHOREO) evaluate model $(RUNS)/rps --no-gate -o $(RUNS)/rps.json --table
+	$(CHOREO) evaluate model $(RUNS)/mapper --no-gate -o $(RUNS)/mapper.json --table
+	$(CHOREO) evaluate normalizer $(RUNS)/mapper $(RUNS)/mapper-raw --no-gate -o $(RUNS)/normalizer.json --table
+	$(CHOREO) evaluate groove $(RUNS)/mapper --no-gate -o $(RUNS)/groove.json --table
+
+report: evaluate  ## one page of everything: runs/report/report.html
+	$(CHOREO) report $(RUNS)/rps $(RUNS)/rps-literal $(RUNS)/mapper $(RUNS)/mapper-raw $(RUNS)/*.json -o $(RUNS)/report --table || test $$? -eq 1 -o $$? -eq 3
 
 test: setup  ## the test suite, under 15 minutes on 2 cores
 	$(BIN)/python -m pytest -q
@@ -44,6 +74,7 @@ man: setup  ## generate the man pages and the TypeScript types
 bench: setup  ## the figures, each beside its baseline and its floor
 	mkdir -p bench-out
 	$(CHOREO) bench data --table -o bench-out/data.json
+	$(CHOREO) bench train --table -o bench-out/train.json
 
 generate-data: setup  ## regenerate examples/data
 	$(BIN)/python tests/make_examples.py
@@ -52,4 +83,4 @@ requirements: setup  ## pin what is installed now
 	$(BIN)/python tests/pins.py > requirements.txt
 
 clean:  ## remove what these targets made
-	rm -rf $(DEMO) bench-out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(DEMO) $(RUNS) bench-out .pytest_cache .mypy_cache .ruff_cache .hypothesis
