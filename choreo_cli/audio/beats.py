@@ -147,23 +147,3 @@ def beat_latency_us(params: Params = DEFAULT) -> int:
     beats = track_beats(extract(y.astype(np.float32), params), bpm=97.3, calibrate=False).beats_s
     nearest = beats[np.abs(beats[None, :] - truth[:, None]).argmin(axis=1)]
     return int(np.rint(np.median(nearest - truth) * 1e6))
-
-
-def beat_phase(t_s: F64, beats_s: F64) -> tuple[F64, I64]:
-    """Place times inside beats.
-
-    Args:
-        t_s: (N,) seconds.
-        beats_s: (B,) seconds, strictly increasing.
-
-    Returns:
-        (phase, idx): (N,) float64 in [0, 1) and (N,) int64; NaN and -1 before the first and from the last beat on.
-    """
-    t, beats = np.asarray(t_s, np.float64), np.asarray(beats_s, np.float64)
-    if beats.size < 2:
-        return np.full(t.shape, np.nan), np.full(t.shape, -1, np.int64)
-    idx = np.searchsorted(beats, t, side="right") - 1
-    inside = (idx >= 0) & (idx < beats.size - 1)
-    i = np.where(inside, idx, 0)
-    phase = (t - beats[i]) / (beats[i + 1] - beats[i])
-    return np.where(inside, phase, np.nan), np.where(inside, idx, -1).astype(np.int64)

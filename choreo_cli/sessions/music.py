@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from choreo_cli.audio.beats import beat_phase
+from choreo_cli.motion.resample import phase_at
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -52,11 +52,11 @@ class Music:
 
     def phase(self, t_us: I64) -> tuple[F32, NDArray[np.int32]]:
         """Beat phase (NaN outside the beats) and index (-1 outside) at music times."""
-        phase, idx = beat_phase(np.asarray(t_us) / 1e6, self.beats_s)
+        phase, idx = phase_at(self.beats_s, np.asarray(t_us) / 1e6)
         small = phase.astype(np.float32)
         # A phase a hair below 1 rounds to 1 in float32, which is the next beat's 0.
         small = np.where(small >= 1.0, np.nextafter(np.float32(1), np.float32(0)), small)
-        return small, idx.astype(np.int32)
+        return small, idx
 
     @property
     def frame_t_us(self) -> I64:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from choreo_cli.audio.beats import BeatTrack, beat_latency_us, beat_phase, track_beats
+from choreo_cli.audio.beats import BeatTrack, beat_latency_us, track_beats
 from choreo_cli.audio.decode import decode
 from choreo_cli.audio.features import DEFAULT, Params, extract
 from choreo_cli.audio.render import render_clicks, render_track
@@ -151,24 +150,6 @@ def test_line_fit_of_quantised_beats_beats_the_grid() -> None:
     fit = fit_line(quantised)
     assert fit is not None and fit.bpm == pytest.approx(120, rel=2e-4)
     assert 60 / np.median(np.diff(quantised)) == pytest.approx(117.45, abs=0.01)
-
-
-def test_beat_phase_reproduces_the_vector(vectors: Path) -> None:
-    says = json.loads((vectors / "beat_phase.json").read_text())
-    v = np.load(vectors / "beat_phase.npz", allow_pickle=False)
-    phase, idx = beat_phase(v["t"], v["beats"])
-    assert len(v["t"]) == says["count"]
-    assert np.allclose(phase, v["phase"], rtol=0, atol=says["tolerance"]["phase"]["atol"])
-    assert np.array_equal(idx, v["idx"])
-
-
-def test_beat_phase_outside_and_on_the_beats() -> None:
-    phase, idx = beat_phase(np.array([-1.0, 1.0, 1.5, 2.0, 3.999, 4.0, 9.0]), np.array([1.0, 2.0, 4.0]))
-    assert idx.tolist() == [-1, 0, 0, 1, 1, -1, -1]
-    assert np.isnan(phase[[0, 5, 6]]).all() and phase[1:4].tolist() == [0.0, 0.5, 0.0] and phase[4] < 1
-    for few in (np.empty(0), np.array([1.0])):
-        phase, idx = beat_phase(np.array([0.0, 1.0]), few)
-        assert np.isnan(phase).all() and idx.tolist() == [-1, -1]
 
 
 def real(shared: Path, name: str) -> BeatTrack:

@@ -129,3 +129,12 @@ def test_a_million_rows_join_fast() -> None:
         lerp(bracket(frames, t), audio)
         best = min(best, time.process_time() - start)
     assert best < 0.3  # measured 0.04 s CPU; three times the goal of 0.1 s leaves room for a busy machine
+
+
+def test_phase_at_outside_and_on_the_beats() -> None:
+    phase, idx = phase_at(np.array([1.0, 2.0, 4.0]), np.array([-1.0, 1.0, 1.5, 2.0, 3.999, 4.0, 9.0]))
+    assert idx.tolist() == [-1, 0, 0, 1, 1, -1, -1]
+    assert np.isnan(phase[[0, 5, 6]]).all() and phase[1:4].tolist() == [0.0, 0.5, 0.0] and phase[4] < 1
+    for few in (np.empty(0), np.array([1.0])):
+        phase, idx = phase_at(few, np.array([0.0, 1.0]))
+        assert np.isnan(phase).all() and idx.tolist() == [-1, -1]
