@@ -1,0 +1,179 @@
+"""Figures against their gates: one row each, seeds taken together, and a verdict that says why there is none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from choreo_cli.report.run_artefact import Artefact
+from choreo_cli.report.run_groups import Group
+
+Entry = Mapping[str, Any]
+Row = dict[str, Any]
+# What a row counts for: `judged` decides, `control` must fail, `beside` is a comparison.
+ROLES = ("judged", "control", "beside")
+SYMBOL = {"pass": "✓", "fail": "✗", "not judged": "○", "no gate": "·", "fails, as it must": "✓", "passes": "✗"}
+TONE = {
+    "pass": "good", "fail": "bad", "not judged": "open", "no gate": "none", "fails, as it must": "good",
+    "passes": "bad",
+}  # fmt: skip
+
+
+def group_rows(group: Group) -> list[Row]:
+    """Rows of a group's held-out figures: over seeds when there are several, else as the run states them."""
+    lists = [r.entry["metrics"] if isinstance(r.entry["metrics"], list) else [] for r in group.runs]
+    role = "beside" if group.beside else "judged"
+    if len(lists) == 1:
+        return [row(e, group.title, role) for e in lists[0]]
+    by_name: dict[tuple[str, int], list[Entry]] = {}
+    for entries in lists:
+        for key, e in _numbered(entries):
+            by_name.setdefault(key, []).append(e)
+    return [over_seeds(found, group.title, role, len(lists)) for found in by_name.values()]
+
+
+def evaluation_rows(source: Artefact, made_of: Mapping[str, Artefact]) -> list[Row]:
+    """Rows of a `choreo.metrics/1`; those of decoupled sessions are the negative control."""
+    control = is_control(source, made_of)
+    title = source.made_by.get("command") or source.name
+    found = []
+    for e in source.manifest.entries:
+        role = "control" if control or decoupled(e) else "judged"
+        found.append(row(e, f"{title}{', decoupled' if role == 'control' else ''}", role))
+    return found
+
+
+def is_control(source: Artefact, made_of: Mapping[str, Artefact]) -> bool:
+    """Whether figures were measured on decoupled sessions: their own parameters say so, or those of their inputs."""
+    if _says_decoupled(source.made_by.get("params")):
+        return True
+    inputs = source.made_by.get("inputs") or []
+    origins = [made_of.get(str(i.get("sha256"))) for i in inputs if isinstance(i, dict)]
+    return any(a is not None and _says_decoupled(a.made_by.get("params")) for a in origins)
+
+
+def decoupled(entry: Entry) -> bool:
+    """Whether one entry says that it is the negative control."""
+    return "decoupled" in entry["name"] or _says_decoupled(entry["params"])
+
+
+def row(e: Entry, source: str, role: str) -> Row:
+    """One entry as a row of the report."""
+    found = {
+        "name": e["name"],
+        "source": source,
+        "role": role,
+        "unit": e["unit"],
+        "better": e["better"],
+        "value": e["value"],
+        "interval": list(e["ci"]) if e["ci"] is not None else None,
+        "n": e["n"],
+        "chance": e["chance"],
+        "baseline": e["baseline"],
+        "p": e["p"],
+        "status": e["status"],
+        "goal": e["goal"],
+        "gate": gate_text(e),
+        "seeds": [],
+        "why": e["why"],
+        "params": dict(e["params"]) if isinstance(e["params"], dict) else {},
+    }
+    found["verdict"] = verdict(e["goal"], e["pass"], role)
+    return found
+
+
+def over_seeds(entries: Sequence[Entry], source: str, role: str, seeds: int) -> Row:
+    """One figure over several seeds: mean, 95 % interval of the mean (Student t), and a verdict that all must earn.
+
+    A gate is passed when every seed passes it, failed when any seed fails it.
+    """
+    values = [float(e["value"]) for e in entries if e["value"] is not None]
+    first = entries[0]
+    mean = math.fsum(values) / len(values) if values else None
+    passes = [e["pass"] for e in entries]
+    passed = False if False in passes else (True if all(p is True for p in passes) else None)
+    whys = [str(e["why"]) for e in entries if e["pass"] is None and e["why"]]
+    merged = dict(first) | {
+        "value": mean,
+        "ci": student_interval(values),
+        "n": len(values),
+        "chance": _mean([e["chance"] for e in entries]),
+        "p": max((e["p"] for e in entries if e["p"] is not None), default=None),
+        "status": next((e["status"] for e in entries if e["status"] != "ok"), "ok"),
+        "pass": passed,
+        "why": whys[0] if whys and passed is None else None,
+    }
+    found = row(merged, source, role)
+    found["seeds"] = values
+    good = sum(p is True for p in passes)
+    if first["goal"] is not None and good < seeds:
+        found["why"] = f"{good} of {seeds} seeds pass" + (f"; {found['why']}" if found["why"] else "")
+    return found
+
+
+def student_interval(values: Sequence[float]) -> list[float] | None:
+    """95 % interval of a mean, None for fewer than two values."""
+    if len(values) < 2:
+        return None
+    from scipy.stats import t
+
+    mean = math.fsum(values) / len(values)
+    spread = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1) / len(values))
+    half = float(t.ppf(0.975, len(values) - 1)) * spread
+    return [mean - half, mean + half]
+
+
+def verdict(goal: Any, passed: bool | None, role: str) -> str:
+    """The word for a row; of a negative control, failing is what it must do."""
+    if goal is None:
+        return "no gate"
+    if passed is None:
+        return "not judged"
+    if role == "control":
+        return "passes" if passed else "fails, as it must"
+    return "pass" if passed else "fail"
+
+
+def gate_text(e: Entry) -> str:
+    """A gate as a person reads it; empty without one."""
+    if e["goal"] is None:
+        return ""
+    sign = {">=": "≥", "<=": "≤"}[e["goal"]["op"]]
+    text = f"{sign} {number(e['goal']['value'])}"
+    p_max = e["params"].get("p_max") if isinstance(e["params"], dict) else None
+    return f"{text} and p ≤ {number(p_max)}" if isinstance(p_max, int | float) else text
+
+
+def number(value: float | None) -> str:
+    """A figure to three digits; whole numbers in full, with a narrow space between thousands."""
+    if value is None:
+        return "–"
+    if value == int(value) and abs(value) < 1e15:
+        return f"{int(value):,}".replace(",", "\u202f")
+    if abs(value) >= 1000:
+        return f"{value:,.0f}".replace(",", "\u202f")
+    if 0 < abs(value) < 0.001:
+        mantissa, _, power = f"{value:.1e}".partition("e")
+        return f"{mantissa}e{int(power)}"
+    return f"{value:.3g}"
+
+
+def _numbered(entries: Iterable[Entry]) -> list[tuple[tuple[str, int], Entry]]:
+    """Entries by name and occurrence, so that a name that comes twice stays two figures."""
+    count: dict[str, int] = {}
+    found = []
+    for e in entries:
+        name = str(e["name"])
+        found.append(((name, count.get(name, 0)), e))
+        count[name] = count.get(name, 0) + 1
+    return found
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [v for v in values if v is not None]
+    return math.fsum(known) / len(known) if known else None
+
+
+def _says_decoupled(params: Any) -> bool:
+    return isinstance(params, dict) and bool(params.get("decoupled"))
