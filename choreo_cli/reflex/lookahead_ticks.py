@@ -1,0 +1,124 @@
+"""Latents on ticks of the beat: what the look-ahead learns from and is judged by, and what had to be left out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from choreo_cli.errors import DataError
+from choreo_cli.reflex.bars import TICKS, Ticks, ticks_of
+from formats.columns import INPUTS, MASKS
+
+if TYPE_CHECKING:
+    from choreo_cli.dataset.frameset import FrameSet
+
+F32 = NDArray[np.float32]
+
+PHASE = [c.name for c in INPUTS].index("beat_phase")
+ENERGY = [c.name for c in INPUTS].index("motion_energy")
+MEASURED = (MASKS.index("m_mot"), MASKS.index("m_ctx"))
+"""Where body or beat is not measured, latents are guesses and no target."""
+KEEP_TICKS = 1_000_000
+"""Ticks whose latents are kept in memory (416 MB); with more they are computed when they are asked for."""
+
+
+class FrozenLatents(Protocol):
+    """What is needed of M1: `reflex.rps.Rps` is one."""
+
+    normalizer: Any
+
+    def latents(self, x: F32, mask: NDArray[np.bool_]) -> F32: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Unbroken ticks of one session."""
+
+    session_id: str
+    ticks: Ticks
+
+    def __len__(self) -> int:
+        return len(self.ticks)
+
+
+@dataclass(slots=True)
+class TickSet:
+    """Stretches of some sessions and their latents.
+
+    Args:
+        rps: Frozen M1.
+        frames: Where the rows lie.
+        stretches: Long enough to be used, in row order.
+        notes: What was left out and why, sentences.
+    """
+
+    rps: FrozenLatents
+    frames: FrameSet
+    stretches: list[Stretch]
+    notes: list[str] = field(default_factory=list)
+    _kept: dict[int, F32] = field(default_factory=dict)
+
+    @property
+    def sessions(self) -> list[str]:
+        """Ids of the sessions that have a stretch, in order."""
+        return list(dict.fromkeys(s.session_id for s in self.stretches))
+
+    def latents(self, k: int, start: int = 0, stop: int | None = None) -> F32:
+        """(K, dim) normalised latents at ticks [start, stop) of stretch k."""
+        if sum(map(len, self.stretches)) > KEEP_TICKS:
+            return self._compute(self.stretches[k].ticks.slice(start, len(self.stretches[k]) if stop is None else stop))
+        if k not in self._kept:
+            self._kept[k] = self._compute(self.stretches[k].ticks)
+        return self._kept[k][start:stop]
+
+    def energy(self, k: int) -> F32:
+        """(K,) motion energy at the ticks of stretch k, 0..1."""
+        return np.asarray(self.frames.x[self.stretches[k].ticks.row, ENERGY], np.float32)
+
+    def _compute(self, ticks: Ticks) -> F32:
+        z = self.rps.latents(np.asarray(self.frames.x[ticks.row]), np.asarray(self.frames.mask[ticks.row]))
+        return np.asarray(self.rps.normalizer.apply(z), np.float32)
+
+
+def tick_set(rps: FrozenLatents, frames: FrameSet, split: str | Sequence[str], least: int) -> TickSet:
+    """The stretches of a split that are at least `least` ticks long.
+
+    Raises:
+        DataError: sessions of the split exist, and none has such a stretch.
+    """
+    found: list[Stretch] = []
+    left_out: list[str] = []
+    chosen = frames.of(split)
+    runs = frames.runs(split)
+    for session in chosen:
+        a, b = session.row_start, session.row_start + session.rows
+        own = runs[(runs[:, 0] >= a) & (runs[:, 1] <= b)].tolist() if len(runs) else []
+        all_ticks = [t for start, stop in own for t in _ticks(frames, start, stop)]
+        long = [Stretch(session.session_id, t) for t in all_ticks if len(t) >= least]
+        found += long
+        short = sum(len(t) for t in all_ticks) - sum(map(len, long))
+        if not long:
+            left_out.append(f"{session.session_id}: {_why(all_ticks, least)}")
+        elif short:
+            left_out.append(f"{session.session_id}: {short / TICKS:.0f} beats lie in stretches too short to use")
+    if chosen and not found:
+        raise DataError(
+            f"no session can be used: {left_out[0]}", hint=f"need {least / TICKS:.0f} beats in a row with body and beat"
+        )
+    return TickSet(rps, frames, found, left_out)
+
+
+def _ticks(frames: FrameSet, start: int, stop: int) -> list[Ticks]:
+    measured = np.asarray(frames.mask[start:stop])[:, MEASURED].all(axis=1)
+    phase = np.where(measured, frames.x[start:stop, PHASE], np.nan)
+    return ticks_of(phase, frames.step_us, start)
+
+
+def _why(ticks: list[Ticks], least: int) -> str:
+    if not ticks:
+        return "no frame has both body and beat"
+    return f"its longest stretch has {max(map(len, ticks)) / TICKS:.1f} beats, need {least / TICKS:.1f}"
