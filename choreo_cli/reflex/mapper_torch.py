@@ -30,15 +30,15 @@ class GRUMapper(nn.Module):
         self.gru = nn.GRU(x_dim, hidden, batch_first=True)
         self.head = nn.Linear(hidden, out_dim)
 
-    def forward(self, z: Tensor) -> Tensor:
-        """Controls at the end of each window: (B, T, 104) -> (B, 5), from a zero state."""
-        states, _ = self.gru(z)
-        return torch.sigmoid(self.head(states[:, -1]))
+    def forward(self, z: Tensor, n: int = 0) -> Tensor:
+        """Controls at the end of each window, from a zero state: (B, T, 104) -> (B, 5).
 
-    def last(self, z: Tensor, n: int) -> Tensor:
-        """Controls after each of the last n frames: (B, T, 104) -> (B, n, 5), from a zero state."""
+        Args:
+            z: Latents.
+            n: When positive, controls after each of the last n frames instead: (B, n, 5).
+        """
         states, _ = self.gru(z)
-        return torch.sigmoid(self.head(states[:, -n:]))
+        return torch.sigmoid(self.head(states[:, -n:] if n else states[:, -1]))
 
     def stream(self, z: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Controls at every frame and the state to carry on: (B, T, 104), (1, B, hidden) -> (B, T, 5), (1, B, hidden).

@@ -1,0 +1,114 @@
+"""Training items of the mapper: which rows they hold, the latents of those rows, and the targets beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from choreo_cli.reflex.mapper import BLOCK, model_latents
+from choreo_cli.reflex.targets import Taught, target_store
+from formats.columns import INPUTS, LATENT_NAMES, MODALITIES
+
+if TYPE_CHECKING:
+    from choreo_cli.dataset.frameset import FrameSet
+    from choreo_cli.reflex.rps import Rps
+
+F32 = NDArray[np.float32]
+I64 = NDArray[np.int64]
+_PHASE = [c.name for c in INPUTS].index("beat_phase")
+_CTX = list(MODALITIES).index("ctx")
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """Equal lengths of neighbouring rows at a stride, numbered; none crosses a gap, a session or a split.
+
+    Args:
+        runs: (R, 2) unbroken rows [start, stop).
+        length: Rows of an item.
+        stride: Rows between the starts of neighbouring items.
+    """
+
+    runs: I64
+    length: int
+    stride: int
+    _before: I64 = field(init=False)
+
+    def __post_init__(self) -> None:
+        count = np.maximum(0, (self.runs[:, 1] - self.runs[:, 0] - self.length) // self.stride + 1)
+        object.__setattr__(self, "_before", np.concatenate([[0], np.cumsum(count)]))
+
+    def __len__(self) -> int:
+        return int(self._before[-1])
+
+    def starts(self, items: I64) -> tuple[I64, NDArray[np.bool_]]:
+        """First row (B,) of each item, and whether an unbroken run begins there."""
+        which = np.searchsorted(self._before, items, side="right") - 1
+        inside = items - self._before[which]
+        return self.runs[which, 0] + self.stride * inside, inside == 0
+
+
+def auto_stride(runs: I64, want: int) -> int:
+    """A stride from 1 to 4 that makes about `want` items: few frames are used whole, neighbours are much alike."""
+    rows = int((runs[:, 1] - runs[:, 0]).sum())
+    return int(np.clip(rows // max(want, 1), 1, 4))
+
+
+class MapperData:
+    """Latents and targets of rows, from memory when they fit a budget and else worked out batch by batch.
+
+    Both ways give the same numbers to the last few bits (a matrix product rounds by its shape).
+
+    Args:
+        rps: The frozen M1.
+        frames: Frames, mapped from disk when they come from a pack.
+        taught: What is taught.
+        normalized: Whether M2 is applied to the latents.
+        budget: Most bytes to keep in memory.
+    """
+
+    def __init__(self, rps: Rps, frames: FrameSet, taught: Taught, *, normalized: bool, budget: int) -> None:
+        self._rps, self._frames, self._taught, self._normalized = rps, frames, taught, normalized
+        self._budget = budget
+        self._latents: F32 | None = None
+        self._targets: F32 | None = None
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the latents of every row fit the budget."""
+        return len(self._frames.t_us) * (len(LATENT_NAMES) + 5) * 4 <= self._budget
+
+    def latents(self, rows: I64) -> F32:
+        """(..., 104) latents of any rows (...)."""
+        if self.in_memory:
+            return np.asarray(self._all_latents()[rows])
+        flat, back = np.unique(rows, return_inverse=True)
+        return np.asarray(self._made(self._frames.x[flat], self._frames.mask[flat])[back.reshape(rows.shape)])
+
+    def targets(self, rows: I64) -> F32:
+        """(..., 5) targets of any rows (...), NaN = none."""
+        if self._targets is None:
+            self._targets = target_store(self._frames, self._taught, self._budget)
+        return np.asarray(self._targets[rows])
+
+    def phase(self, rows: I64) -> F32:
+        """(...) beat phase of any rows, NaN = not known."""
+        known = self._frames.mask[rows, _CTX]
+        return np.where(known, self._frames.x[rows, _PHASE], np.float32(np.nan)).astype(np.float32)
+
+    def _made(self, x: F32, mask: NDArray[np.bool_]) -> F32:
+        return model_latents(self._rps, x, mask, self._normalized)
+
+    def _all_latents(self) -> F32:
+        """(N, 104) latents of the rows that are used; other rows stay empty pages."""
+        if self._latents is None:
+            out = np.zeros((len(self._frames.t_us), len(LATENT_NAMES)), np.float32)
+            for first, last in np.concatenate([self._taught.train, self._taught.val]):
+                for a in range(int(first), int(last), BLOCK):
+                    b = min(a + BLOCK, int(last))
+                    out[a:b] = self._made(self._frames.x[a:b], self._frames.mask[a:b])
+            self._latents = out
+        return self._latents

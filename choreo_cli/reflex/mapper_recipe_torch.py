@@ -1,0 +1,244 @@
+"""The recipe `mapper`: M3 on the latents of a frozen M1, taught by rule or by example."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import numpy as np
+import torch
+from msgspec import Meta
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from choreo_cli.dataset.frameset import FrameSession
+from choreo_cli.errors import DataError
+from choreo_cli.reflex import mapper_score
+from choreo_cli.reflex.from_run import Inputs, open_inputs
+from choreo_cli.reflex.mapper import LONGEST, MODES, SHORTEST, Mapper, model_latents
+from choreo_cli.reflex.mapper_data import Items, MapperData, auto_stride
+from choreo_cli.reflex.mapper_files import encode_mapper
+from choreo_cli.reflex.mapper_torch import GRUMapper, mapper_loss
+from choreo_cli.reflex.targets import Taught, by_example, by_rule
+from choreo_cli.reflex.timelines import file_name, write_controls
+from choreo_cli.training.config import Count, Positive, TrainConfig
+from choreo_cli.training.recipe import Finished, Job, RunFiles
+
+I64 = NDArray[np.int64]
+READS = ("choreo.run", "choreo.pairs", "choreo.sessions")
+TAKES = ("rps", "targets", "mode", "controls", "split", "fold")
+score = mapper_score.score
+
+WANTED_ITEMS = {"window": 9000, "stream": 2200}
+STREAM_STRIDE = 4
+VAL_BATCH = 512
+
+
+class Config(TrainConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How a mapper is trained.
+
+    Args:
+        mode: `window`: the last T frames from a zero state. `stream`: the state is carried on.
+        window: Frames of a window, T.
+        chunk: Frames of a training item with `stream`.
+        settle: Frames at the start of such an item that the loss leaves out, but at the start of a session.
+        hidden: Width of the state.
+        stride: Frames between neighbouring items; 0 chooses: every frame of a little data, fewer of much.
+        smooth: Weight of the mean step of the controls.
+        beat: Weight of the same, towards the off-beat.
+        normalizer: Whether M2 is applied to the latents.
+        min_steps: Epochs are added until there are as many optimiser steps: a minute of data needs them.
+        targets_offset_s: Added to the times of recorded controls.
+        targets_session: Session that recorded controls belong to, when it is not clear.
+        cache_mb: Most memory for latents and targets; beyond, latents are worked out batch by batch.
+    """
+
+    batch: Positive = 64
+    clip: Annotated[float, Meta(ge=0)] = 1.0
+    mode: Literal["window", "stream"] = "window"
+    window: Annotated[int, Meta(ge=SHORTEST, le=LONGEST)] = 32
+    chunk: Annotated[int, Meta(ge=8, le=4096)] = 128
+    settle: Count = 48
+    hidden: Annotated[int, Meta(ge=1, le=4096)] = 96
+    stride: Count = 0
+    smooth: Annotated[float, Meta(ge=0)] = 0.02
+    beat: Annotated[float, Meta(ge=0)] = 0.02
+    normalizer: bool = True
+    min_steps: Count = 400
+    targets_offset_s: float = 0.0
+    targets_session: str = ""
+    cache_mb: Annotated[float, Meta(ge=0)] = 512.0
+
+
+def open_recipe(job: Job) -> MapperRecipe:
+    """The recipe on the frames and the M1 that a job names.
+
+    Raises:
+        UsageError: an unknown mode, or recorded controls that fit several sessions.
+        DataError: not one training window.
+        NoInputError, FormatError: see `from_run.open_inputs` and `formats.targets.read`.
+    """
+    return MapperRecipe(open_inputs(job), job)
+
+
+class MapperRecipe:
+    """See `choreo_cli.training.recipe.Recipe`."""
+
+    name = "mapper"
+
+    def __init__(self, found: Inputs, job: Job) -> None:
+        self.rps, self.frames = found.rps, found.frames
+        self.inputs, self.parents, self.roots = found.inputs, found.parents, found.roots
+        self.synthetic = self.frames.synthetic
+        config: Config = job.config
+        if job.options.get("mode"):
+            config = _with_mode(config, str(job.options["mode"]))
+        self.taught = self._taught(job, config)
+        self.data = {**found.data, "targets": dict(self.taught.sources), "within_session": self.taught.within}
+        self.notes = [*found.notes, *self.taught.notes]
+        self._controls = job.options.get("controls")
+        length = config.window + 1 if config.mode == "window" else config.chunk
+        stride = config.stride or _stride(config.mode, self.taught.train)
+        self._items, self._val = (Items(r, length, stride) for r in (self.taught.train, self.taught.val))
+        if not len(self._items):
+            raise DataError(
+                f"no unbroken stretch of {length} frames to train on", hint="see the report of choreo pair for gaps"
+            )
+        self.n_items = len(self._items)
+        per_epoch = -(-self.n_items // config.batch)
+        self.config = msgspec.structs.replace(
+            config, stride=stride, epochs=max(config.epochs, -(-config.min_steps // per_epoch))
+        )
+        self._data = MapperData(
+            self.rps, self.frames, self.taught, normalized=config.normalizer, budget=int(config.cache_mb * 2**20)
+        )
+
+    def _taught(self, job: Job, config: Config) -> Taught:
+        path = job.options.get("targets")
+        if not path:
+            return by_rule(self.frames)
+        from formats.atomic import sha256_file
+
+        taught = by_example(self.frames, Path(path), session=config.targets_session, offset_s=config.targets_offset_s)
+        files = sorted(p for p in Path(path).iterdir() if p.is_file()) if Path(path).is_dir() else [Path(path)]
+        self.inputs += [{"role": "targets", "sha256": sha256_file(f), "schema": "recorded controls"} for f in files]
+        return taught
+
+    def model(self) -> nn.Module:
+        """A fresh GRU mapper."""
+        return GRUMapper(hidden=self.config.hidden)
+
+    def batch(self, items: I64, epoch: int) -> dict[str, Tensor]:
+        """Latents `z` (B, L, 104) and, for the last n frames, `y` (B, n, 5), `live` (B, n), `phase` (B, n)."""
+        return self._batch(self._items, np.asarray(items, np.int64))
+
+    def _batch(self, items: Items, chosen: I64) -> dict[str, Tensor]:
+        starts, fresh = items.starts(chosen)
+        rows = starts[:, None] + np.arange(items.length)
+        live = np.ones(rows.shape, np.float32)
+        if self.config.mode == "stream":
+            # The state of a session's first frames is known: zero. Everywhere else it has to settle first.
+            live[~fresh, : min(self.config.settle, items.length - 2)] = 0.0
+        else:
+            rows_judged = rows[:, -2:]
+            live = live[:, -2:]
+        judged = rows if self.config.mode == "stream" else rows_judged
+        made = {
+            "z": self._data.latents(rows),
+            "y": self._data.targets(judged),
+            "live": live,
+            "phase": self._data.phase(judged),
+        }
+        return {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in made.items()}
+
+    def loss(
+        self, model: nn.Module, batch: Mapping[str, Tensor], draws: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """See `mapper_torch.mapper_loss`; nothing is drawn."""
+        return self._loss(model, batch)
+
+    def _loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        made = model(batch["z"], batch["y"].shape[1])
+        return mapper_loss(made, batch, self.config.smooth, self.config.beat, self.frames.step_us * 1e-6)
+
+    def after_step(self, model: nn.Module) -> None:
+        """Nothing is projected."""
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """Loss and its parts on the validation items, one weight per item."""
+        if not len(self._val):
+            return {}
+        device = next(model.parameters()).device
+        sums: dict[str, float] = {}
+        with torch.no_grad():
+            for at in range(0, len(self._val), VAL_BATCH):
+                chosen = np.arange(at, min(at + VAL_BATCH, len(self._val)))
+                batch = {k: v.to(device) for k, v in self._batch(self._val, chosen).items()}
+                loss, parts = self._loss(model, batch)
+                for name, value in {"loss": loss, **parts}.items():
+                    sums[name] = sums.get(name, 0.0) + float(value) * len(chosen)
+        return {k: v / len(self._val) for k, v in sums.items()}
+
+    def finish(self, model: nn.Module, files: RunFiles) -> Finished:
+        """Checkpoint, twins, `controls/<session>_controls.parquet` of the held-out sessions, and the judgement."""
+        assert isinstance(model, GRUMapper)
+        config = self.config
+        made = Mapper(
+            model.arrays(), config.mode, config.window, config.normalizer, self.rps.sha256, facts=self._facts()
+        )
+        probe, expected = self._probe(model)
+        written = encode_mapper(made, self._facts(), files.created_by, probe, expected)
+        for role, name, data in written:
+            files.write(role, name, data)
+        final = Mapper.read(files.target("model.json").parent)
+        for session in self.frames.of(("val", "test")):
+            relative = f"controls/{file_name(session.session_id, 'controls')}"
+            files.add("controls", relative, self._write_controls(files.target(relative), final, session))
+        if self._controls:
+            for session in self.frames.sessions:
+                self._write_controls(Path(self._controls) / file_name(session.session_id, "controls"), final, session)
+        return self._judged(final)
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "sources": dict(self.taught.sources),
+            "within_session": self.taught.within,
+            "step_us": self.frames.step_us,
+            "synthetic": self.synthetic,
+        }
+
+    def _write_controls(self, path: Path, made: Mapper, session: FrameSession) -> str:
+        return write_controls(path, self.rps, made, self.frames, session)
+
+    def _probe(self, model: GRUMapper) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Real latents of one window, and what the network itself makes of them."""
+        first = int(self.taught.train[np.argmax(self.taught.train[:, 1] - self.taught.train[:, 0]), 0])
+        rows = slice(first, first + self.config.window)
+        z = model_latents(self.rps, self.frames.x[rows], self.frames.mask[rows], self.config.normalizer)
+        with torch.no_grad():
+            whole = model.cpu()(torch.from_numpy(z)[None], len(z))[0].numpy()
+        return z, whole if self.config.mode == "stream" else whole[-1]
+
+    def _judged(self, made: Mapper) -> Finished:
+        if self.taught.within:
+            pieces = mapper_score.within(self.rps, made, self.frames, self.taught)
+            params = {"split": "within-session, the last 20 % in time", "sources": dict(self.taught.sources)}
+            return Finished(mapper_score.judge(pieces, params=params), self.notes)
+        if not self.frames.of(("val", "test")):
+            return Finished([], [*self.notes, "no session is held out: nothing can be said of unseen movement"])
+        pieces = mapper_score.held_out(self.rps, made, self.frames, self.taught)
+        return Finished(mapper_score.judge(pieces, params={"split": "held-out sessions"}), self.notes)
+
+
+def _with_mode(config: Config, mode: str) -> Config:
+    from choreo_cli.errors import UsageError
+
+    if mode not in MODES:
+        raise UsageError(f"no mode {mode!r}", hint=f"choose from {', '.join(MODES)}")
+    return msgspec.convert({**msgspec.structs.asdict(config), "mode": mode}, Config)
+
+
+def _stride(mode: str, runs: I64) -> int:
+    return auto_stride(runs, WANTED_ITEMS[mode]) * (STREAM_STRIDE if mode == "stream" else 1)
