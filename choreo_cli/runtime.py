@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import platform
+import signal
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from choreo_cli import __version__
+from choreo_cli.errors import UnavailableError, UsageError
 
 _SECRET = ("key", "token", "secret", "password")
 _THREADS = (
@@ -97,6 +105,124 @@ def surroundings() -> dict[str, Any]:
         "accelerator": None,
         "packages": packages,
     }
+
+
+@dataclass(slots=True)
+class Signals:
+    """What `deferred_signals` noted: `asked` is the number of the first signal, 0 while there was none."""
+
+    asked: int = 0
+    at: float = 0.0
+
+
+@contextmanager
+def deferred_signals() -> Iterator[Signals]:
+    """Note SIGINT, SIGTERM and SIGHUP instead of ending at once, and deliver the first one after the block.
+
+    For work that may not be cut in the middle: it looks at `asked` where it can stop, puts its things in order, and
+    leaves the block. The handlers of before are then in force again and hear of the signal, so that the exit code and
+    the line on stderr are those of any other command. A second signal ends the process at once, as everywhere; under
+    torchrun only one that comes a second later does, because a terminal and torchrun both pass on the same Ctrl-C.
+    What was ignored (nohup) stays ignored. Outside the main thread nothing is changed.
+
+        with deferred_signals() as signals:
+            fitted = fit(..., stop=lambda: signals.asked != 0)
+    """
+    noted = Signals()
+    settle_s = 1.0 if process_count() > 1 else 0.0
+
+    def note(signum: int, _frame: FrameType | None) -> None:
+        if noted.asked and time.monotonic() - noted.at >= settle_s:
+            os._exit(128 + signum)
+        if not noted.asked:
+            noted.at, noted.asked = time.monotonic(), signum
+
+    before: dict[signal.Signals, Any] = {}
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                with contextlib.suppress(ValueError):  # not the main thread: signals are another's business
+                    before[number] = signal.signal(number, note)
+        yield noted
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if noted.asked:
+            signal.raise_signal(noted.asked)
+
+
+def process_count() -> int:
+    """Processes that train together: `WORLD_SIZE` as torchrun sets it, else 1."""
+    return _whole_number("WORLD_SIZE", 1) if "RANK" in os.environ else 1
+
+
+def process_rank() -> int:
+    """Number of this process among those that train together; 0 writes."""
+    return _whole_number("RANK", 0)
+
+
+def _whole_number(name: str, otherwise: int) -> int:
+    text = os.environ.get(name, "")
+    return int(text) if text.isdecimal() else otherwise
+
+
+TORCH_LINE = "pip install 'choreo[train]'"
+
+
+def choose_device(asked: str = "auto") -> tuple[str, str]:
+    """The device to compute on, and why, in words.
+
+    Args:
+        asked: `auto` (CUDA before MPS before CPU), `cpu`, `mps`, `cuda`, or one of several, `cuda:1`.
+
+    Returns:
+        A name that torch understands, and the reason.
+
+    Raises:
+        UnavailableError: torch is not installed, or has no such device here.
+        UsageError: no device has this name.
+    """
+    kind, _, number = asked.partition(":")
+    if kind not in ("auto", "cpu", "cuda", "mps") or (":" in asked and not (kind == "cuda" and number.isdecimal())):
+        raise UsageError(f"no device is called {asked!r}", hint="auto, cpu, mps, cuda, or cuda:1 for the second one")
+    try:
+        import torch
+    except (ImportError, OSError) as e:
+        why = "torch is not installed" if isinstance(e, ModuleNotFoundError) else f"torch does not load ({e})"
+        raise UnavailableError(why, hint=TORCH_LINE) from None
+    cuda, mps = _cuda_missing(torch), _mps_missing(torch)
+    if asked == "cpu":
+        return "cpu", "asked for"
+    if kind == "mps":
+        if mps:
+            raise UnavailableError(f"--device mps: {mps}", hint="--device cpu, or --device auto to take what there is")
+        return "mps", "asked for"
+    if kind == "cuda":
+        if cuda:
+            hint = f"{TORCH_LINE} with a CUDA build of torch on a machine that has such a device, or --device cpu"
+            raise UnavailableError(f"--device {asked}: {cuda}", hint=hint)
+        if number and int(number) >= torch.cuda.device_count():
+            count = torch.cuda.device_count()
+            raise UnavailableError(f"--device {asked}: there are {count} CUDA devices", hint="count from cuda:0")
+        return asked, f"asked for: {torch.cuda.get_device_name(int(number or 0))}"
+    if not cuda:
+        return "cuda", f"the first CUDA device: {torch.cuda.get_device_name(0)}"
+    return ("mps", f"the GPU of this Mac; {cuda}") if not mps else ("cpu", f"{cuda}; {mps}")
+
+
+def _cuda_missing(torch: Any) -> str:
+    """Why there is no CUDA device; empty when there is one."""
+    if torch.version.cuda is None:
+        return f"no CUDA device: torch {torch.__version__} is a CPU build"
+    if torch.cuda.is_available():
+        return ""
+    return f"no CUDA device: torch {torch.__version__} needs one with a driver for CUDA {torch.version.cuda}"
+
+
+def _mps_missing(torch: Any) -> str:
+    if sys.platform != "darwin":
+        return "no MPS device: this is not a Mac"
+    return "" if torch.backends.mps.is_available() else "no MPS device: this Mac or its system has none"
 
 
 def _git() -> dict[str, Any] | None:
