@@ -29,7 +29,8 @@ KEEP_TICKS = 1_000_000
 class FrozenLatents(Protocol):
     """What is needed of M1: `reflex.rps.Rps` is one."""
 
-    normalizer: Any
+    @property
+    def normalizer(self) -> Any: ...
 
     def latents(self, x: F32, mask: NDArray[np.bool_]) -> F32: ...
 
