@@ -22,7 +22,8 @@ def dataset_rows(found: Gathered) -> list[dict[str, Any]]:
 
 def _describe(d: Dataset, found: Gathered) -> dict[str, Any]:
     sessions = _sessions(d)
-    rows = d.record.get("rows") if isinstance(d.record.get("rows"), dict) else {}
+    stated = d.record.get("rows")
+    rows: Mapping[str, Any] = stated if isinstance(stated, dict) else {}
     entries = d.source.manifest.entries if d.source is not None else []
     synthetic = _synthetic(d, entries)
     return {

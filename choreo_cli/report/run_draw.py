@@ -99,7 +99,8 @@ def _style(p: Palette, salt: str, size: float) -> Iterator[None]:
         "axes.spines.left": False, "axes.grid": True, "axes.grid.axis": "y", "axes.axisbelow": True,
         "grid.color": p.grid, "grid.linewidth": 0.6, "axes.xmargin": 0.0, "legend.frameon": False,
         "legend.handlelength": 1.4, "legend.borderaxespad": 0.0, "lines.linewidth": 1.2,
-        "lines.solid_capstyle": "round", "patch.linewidth": 0.0, "path.simplify": True, "path.simplify_threshold": 0.3, "svg.fonttype": "none",
+        "lines.solid_capstyle": "round", "patch.linewidth": 0.0, "path.simplify": True,
+        "path.simplify_threshold": 0.3, "svg.fonttype": "none",
         "svg.hashsalt": salt, "pdf.fonttype": 42, "axes.facecolor": "none", "hatch.linewidth": 0.4,
         "legend.labelcolor": p.ink,
     }  # fmt: skip

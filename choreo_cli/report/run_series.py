@@ -18,8 +18,6 @@ from formats.errors import FormatError
 
 F64 = NDArray[np.float64]
 LAG_S = 0.1  # the range of lags that energy correlation looks at
-MIN_DISTANCE_BEATS = 0.35
-PROMINENCE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +58,32 @@ class Trace:
     phase: F64 | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Peaks:
+    """Density peaks of one session.
+
+    Args:
+        t_s: (n,) their times.
+        phases: (n,) cycles in [0, 1).
+        index: (n,) beat of each.
+        period_s: Median length of a beat.
+        beats: Whole beats there are.
+    """
+
+    t_s: F64
+    phases: F64
+    index: NDArray[np.int64]
+    period_s: float
+    beats: int
+
+
 def curve(run: Run) -> Curve | None:
     """The loss curve in a run's `log.jsonl`, None when there is none."""
     file = inside(run.folder, "log.jsonl")
     if file is None:
         return None
-    train, val = [], []
+    train: list[tuple[float, float]] = []
+    val: list[tuple[float, float]] = []
     for line in _objects(file):
         step = line.get("step")
         if not isinstance(step, int | float):
@@ -94,29 +112,23 @@ def traces(run: Run) -> list[Trace]:
     return found
 
 
-def peaks(t: Trace) -> NDArray[np.int64]:
-    """Rows of the density peaks: prominence >= 0.05 of the range, at least 0.35 beat apart."""
-    from scipy.signal import find_peaks
+def peaks(t: Trace) -> Peaks | None:
+    """Density's peaks against the beat, picked as `metrics.phase` picks them; None when the beat is not known."""
+    from choreo_cli.errors import DataError
+    from choreo_cli.metrics.beat_grid import beats_from_phase
+    from choreo_cli.metrics.phase import pick_peaks
 
-    density = t.controls[:, CONTROL_NAMES.index("density")]
-    spread = float(np.ptp(density))
-    beat = beat_s(t)
-    if spread <= 0 or beat is None:
-        return np.empty(0, np.int64)
-    step = float(np.median(np.diff(t.t_s)))
-    rows, _ = find_peaks(
-        density, prominence=PROMINENCE * spread, distance=max(1, round(MIN_DISTANCE_BEATS * beat / step))
-    )
-    assert t.phase is not None
-    return np.asarray(rows[np.isfinite(t.phase[rows])], np.int64)
-
-
-def beat_s(t: Trace) -> float | None:
-    """Median length of a beat in seconds, None when the beat is not known."""
     if t.phase is None:
         return None
-    wraps = np.flatnonzero(np.diff(t.phase) < -0.5)
-    return float(np.median(np.diff(t.t_s[wraps]))) if len(wraps) > 2 else None
+    try:
+        grid = beats_from_phase(t.t_s, t.phase)
+        density = np.where(t.held, np.nan, t.controls[:, CONTROL_NAMES.index("density")])
+        at = pick_peaks(t.t_s, density, grid.period_s).t_s
+    except DataError:
+        return None
+    phases, index = grid.phase(at)
+    inside = np.isfinite(phases)
+    return Peaks(at[inside], phases[inside], index[inside], grid.period_s, grid.count)
 
 
 def signed_phase(phase: F64) -> F64:

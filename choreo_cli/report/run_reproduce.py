@@ -1,0 +1,314 @@
+"""The block of commands that makes everything again in an empty folder, and says whether it came out the same."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from choreo_cli.report.run_artefact import Artefact
+from choreo_cli.report.run_decision import Evidence
+from choreo_cli.report.run_origins import Need, Origins
+
+# What decides nothing about the result, or names where it went.
+DROPPED = frozenset(
+    (
+        "out", "jobs", "quiet", "wait", "force", "json", "table", "log_json", "sync", "root", "resume", "tensorboard",
+        "wandb", "latents", "controls", "figures",
+    )
+)  # fmt: skip
+MODEL_FILES = ("model.safetensors", "model.onnx", "model.npz")
+ONE_FILE = ("inventory", "metrics")  # kinds whose -o is a file
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_PLAIN = re.compile(r"[\w.+/ -]+")
+
+
+class Value(NamedTuple):
+    """One word of a command line: an argument (`flag` empty) or an option; a flag without a value has none."""
+
+    flag: str
+    value: str | None
+    is_path: bool
+
+
+class Line(NamedTuple):
+    """A parsed command line: the command's words, and what was given, without `DROPPED`."""
+
+    words: tuple[str, ...]
+    values: tuple[Value, ...]
+
+
+class Grammar(NamedTuple):
+    """How the caller knows its commands.
+
+    Args:
+        parse: Arguments of the program -> what was given; None when they are no command line of this version.
+        rebuild: (words, resolved parameters) -> the options that differ from their defaults.
+    """
+
+    parse: Callable[[Sequence[str]], Line | None]
+    rebuild: Callable[[Sequence[str], Mapping[str, Any]], Line | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One command of the block.
+
+    Args:
+        name: Where its product goes: `step2`, or `step2.json` when it is one file.
+        title: What it does.
+        command: The shell line, without redirection; empty when the origin is unknown.
+        digest: Entries digest that its manifest must have, None where none is promised.
+        files: (path, sha256) of files that must come out the same.
+        status: Exit status it ends with when all is as it was.
+        why: Why there is no command.
+    """
+
+    name: str
+    title: str
+    command: str
+    digest: str | None = None
+    manifest: str = ""
+    files: tuple[tuple[str, str], ...] = ()
+    status: int = 0
+    why: str = ""
+
+
+@dataclass(slots=True)
+class Block:
+    """The whole of it: variables to set first, steps, and what is missing."""
+
+    steps: list[Step] = field(default_factory=list)
+    variables: dict[str, str] = field(default_factory=dict)
+    missing: list[Evidence] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """A POSIX shell script; it stops at the first thing that is not as it was."""
+        lines = ["set -eu"]
+        lines += [f': "${{{name}:?{what}}}"' for name, what in self.variables.items()]
+        for k, s in enumerate(self.steps, 1):
+            lines += ["", f"# {k}. {s.title}"]
+            if not s.command:
+                lines.append(f"# MISSING: {s.why}")
+                continue
+            allowed = f" || test $? -eq {s.status}" if s.status else ""
+            lines.append(f"{s.command} > /dev/null{allowed}")
+            if s.digest:
+                lines.append(f"tail -n 1 {s.manifest} | grep -q {s.digest}")
+        sums = [f"{sha}  {name}" for s in self.steps for name, sha in s.files]
+        made = [s.name for s in self.steps if s.command]
+        if sums:
+            lines += ["", "cat > SHA256SUMS << 'END'", *sums, "END"]
+        if made:
+            lines += ["choreo check " + " ".join([*(["SHA256SUMS"] if sums else []), *made])]
+        return "\n".join(lines) + "\n"
+
+
+def reproduce(origins: Origins, grammar: Grammar) -> Block:
+    """One command per step, in an order that can be run, with the digests it must come out with."""
+    block = Block()
+    maker = _Maker(origins, grammar, block)
+    for a in origins.steps:
+        maker.step(a)
+    return block
+
+
+class _Maker:
+    """Numbers the steps and puts their names where paths stood."""
+
+    def __init__(self, origins: Origins, grammar: Grammar, block: Block) -> None:
+        self.origins, self.grammar, self.block = origins, grammar, block
+        self.names: dict[str, str] = {}
+        self.variables: set[str] = set()
+
+    def step(self, a: Artefact) -> None:
+        for need in self.origins.needs[a.sha256]:
+            if need.origin is None and need.role == "inventory":
+                self._piped_inventory(need)
+        title = _title(a)
+        line, why = self._line(a)
+        name = f"step{len(self.block.steps) + 1}{'.json' if a.kind in ONE_FILE else ''}"
+        self.names[a.sha256] = name
+        command = self._command(a, line, name) if line is not None else ""
+        if not command:
+            self._lost(title, why or "an input has no origin")
+            self.block.steps.append(Step(name, title, "", why=_comment(why or "an input has no origin")))
+            return
+        files = tuple((f"{name}/{f}", sha) for f, sha in _products(a) if _hex(sha) and _PLAIN.fullmatch(f))
+        manifest = name if a.kind in ONE_FILE else f"{name}/{a.file_name}"
+        self.block.steps.append(Step(name, title, command, _digest(a), manifest, files, _status(a)))
+
+    def _line(self, a: Artefact) -> tuple[Line | None, str]:
+        argv = a.record.get("argv")
+        if isinstance(argv, list) and all(isinstance(w, str) for w in argv):
+            line = self.grammar.parse(argv)
+            return line, "" if line is not None else "its command line is not one of this version"
+        words, params = str(a.made_by.get("command", "")).split(), a.made_by.get("params")
+        line = self.grammar.rebuild(words, params if isinstance(params, dict) else {}) if words else None
+        return line, "" if line is not None else f"nothing says how {a.name} was made: no {a.kind}.run.json beside it"
+
+    def _command(self, a: Artefact, line: Line, name: str) -> str:
+        """The shell line; empty when an input cannot be named."""
+        left = list(self.origins.needs[a.sha256])
+        words, named = ["choreo", *line.words], False
+        for v in line.values:
+            words += [v.flag] if v.flag else []
+            if v.value is None:
+                continue
+            if not v.is_path:
+                words.append(v.value)
+                continue
+            named = named or not v.flag
+            token = self._token(v, left, a)
+            if not token:
+                return ""
+            words.append(token)
+        if not named:
+            tokens = self._unnamed(a, left)
+            if None in tokens:
+                return ""
+            words += [t for t in tokens if t]
+        return " ".join(w if w in self.variables else shlex.quote(w) for w in [*words, "-o", name])
+
+    def _token(self, v: Value, left: list[Need], a: Artefact) -> str:
+        """What stands where a path stood: the product of a step, or a variable for what comes from outside."""
+        assert v.value is not None
+        path = Path(v.value)
+        for need in left:
+            inside = _inside(path, need.origin) if need.origin is not None and v.value != "-" else None
+            if inside is not None and need.origin is not None:
+                left.remove(need)
+                base = self.names[need.origin.sha256]
+                return base if inside == "." else f"{base}/{inside}"
+        role = v.flag.lstrip("-").replace("-", "_")
+        fitting = [n for n in left if n.role == role] if v.flag else left[:1]
+        if fitting and fitting[0].origin is not None:
+            left.remove(fitting[0])
+            return self._product(fitting[0].origin, folder=bool(v.flag))
+        return self._outside(v, fitting, a)
+
+    def _outside(self, v: Value, fitting: Sequence[Need], a: Artefact) -> str:
+        """A variable for a file or folder that no command made."""
+        if a.kind == "inventory":
+            return self._variable("RECORDINGS", "the folder of the recordings")
+        if not v.flag:
+            return ""
+        digest = f", sha256 {_hex(fitting[0].sha256)[:12]}" if fitting else ""
+        name = v.flag.lstrip("-").replace("-", "_").upper()
+        return self._variable(name, f"the file given to {v.flag}{digest}")
+
+    def _unnamed(self, a: Artefact, left: Sequence[Need]) -> list[str | None]:
+        """Inputs that came through a pipe, or that a command without a record of its line must have had."""
+        if a.kind == "inventory":
+            made = [self._product(n.origin, folder=True) for n in left if n.origin is not None]
+            return list(made) or [self._variable("RECORDINGS", "the folder of the recordings")]
+        if a.kind == "sessions":
+            return []
+        runs = [n for n in left if n.origin is not None and n.origin.kind == "run"]
+        wanted = (runs if a.kind == "metrics" else runs[:1]) or list(left[:1])
+        if not wanted and a.kind == "metrics":
+            return []
+        return [self._product(n.origin, folder=False) if n.origin else self.names.get(n.sha256) for n in wanted] or [
+            None
+        ]
+
+    def _product(self, origin: Artefact, *, folder: bool) -> str:
+        base = self.names[origin.sha256]
+        return base if folder or origin.kind in ONE_FILE else f"{base}/{origin.file_name}"
+
+    def _piped_inventory(self, need: Need) -> None:
+        """An inventory that only ever was in a pipe: its digest is on record, its options are not."""
+        if need.sha256 in self.names:
+            return
+        name = f"step{len(self.block.steps) + 1}.json"
+        self.names[need.sha256] = name
+        what = self._variable("RECORDINGS", "the folder of the recordings")
+        title = "discover, as far as it is on record (it came through a pipe: its options are not kept)"
+        self.block.steps.append(Step(name, title, f"choreo discover {what} -o {name}", _hex(need.sha256), name))
+
+    def _variable(self, name: str, what: str) -> str:
+        self.block.variables.setdefault(name, what)
+        self.variables.add(f'"${name}"')
+        return f'"${name}"'
+
+    def _lost(self, title: str, why: str) -> None:
+        self.block.missing.append(Evidence(f"origin of {title}", False, _comment(why)))
+
+
+def _inside(path: Path, origin: Artefact) -> str | None:
+    """A path relative to an artefact's folder, when it names that folder, its manifest or something in it.
+
+    The folder that a command was run in is not on record: of a relative path its last parts must fit.
+    """
+    file = origin.manifest.file
+    if file is not None and origin.kind in ONE_FILE:
+        return "." if _ends(file, path) else None
+    if origin.folder is None:
+        return None
+    folder = origin.folder.resolve()
+    if path.is_absolute():
+        return path.resolve().relative_to(folder).as_posix() if path.resolve().is_relative_to(folder) else None
+    for top in (path, *path.parents):
+        if top.parts and _ends(folder, top):
+            return path.relative_to(top).as_posix()
+    return None
+
+
+def _ends(whole: Path, path: Path) -> bool:
+    parts = [p for p in path.parts if p != "."]
+    if path.is_absolute():
+        return path.resolve() == whole.resolve()
+    return bool(parts) and ".." not in parts and list(whole.parts[-len(parts) :]) == parts
+
+
+def _products(a: Artefact) -> Iterable[tuple[str, str]]:
+    """Files that must come out with the same bytes: weights and their twins, timelines, frames."""
+    if a.kind == "pairs":
+        for item in a.made_by.get("outputs") or []:
+            if isinstance(item, dict) and item.get("path") == "frames.parquet":
+                yield "frames.parquet", str(item["sha256"])
+    for e in a.manifest.entries if a.kind == "run" else []:
+        files = e["files"] if isinstance(e["files"], dict) else {}
+        for name, sha in sorted(files.items()):
+            inside = name if e["path"] == "." or name.startswith(f"{e['path']}/") else f"{e['path']}/{name}"
+            if Path(name).name in MODEL_FILES or name.endswith("_controls.parquet"):
+                yield inside, str(sha)
+
+
+def _digest(a: Artefact) -> str | None:
+    """Digest of the entries; of a run its log and its times vary, so its files are compared instead."""
+    return a.sha256 if a.kind != "run" and a.made_by.get("deterministic", True) else None
+
+
+def _status(a: Artefact) -> int:
+    if isinstance(a.record.get("exit"), int):
+        return int(a.record["exit"])
+    if a.kind == "metrics":
+        return int(any(e["pass"] is False for e in a.manifest.entries))
+    if a.kind == "inventory":
+        return 3 if any(e["reason"] and not e["acknowledged"] for e in a.manifest.entries) else 0
+    return 0
+
+
+def _title(a: Artefact) -> str:
+    words = str(a.made_by.get("command") or a.kind)
+    if a.kind == "run":
+        recipes = ", ".join(dict.fromkeys(str(e["recipe"]) for e in a.manifest.entries))
+        seeds = ", ".join(str(e["seed"]) for e in a.manifest.entries)
+        what = words if recipes in words else f"{words} {recipes}"
+        return _comment(f"{what}, seed{'s' if ',' in seeds else ''} {seeds} ({a.name})")
+    return _comment(f"{words} ({a.name})")
+
+
+def _comment(text: str) -> str:
+    """Text that stays on its line, whatever it was read from."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:160]
+
+
+def _hex(text: str) -> str:
+    """A digest, or nothing: what is printed in a script must be one."""
+    return text if _DIGEST.fullmatch(text) else ""
