@@ -15,17 +15,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from choreo_cli.reflex.inputs import WIDTH, Standard
 from formats.checkpoint import Checkpoint, need, read
-from formats.columns import INPUTS, MASKS
+from formats.columns import MASKS
 from formats.errors import FormatError
 
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
 
 RECIPE = "gesture"
-N_INPUTS = len(INPUTS)
-CHANNELS = N_INPUTS + len(MASKS)
-PHASE = [c.name for c in INPUTS].index("beat_phase")
+CHANNELS = WIDTH + len(MASKS)
 LIMIT = 6.0  # standardised inputs are clipped here: a broken sensor must not drown the rest
 
 
@@ -60,7 +59,7 @@ class Shape:
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Name and shape of every array of the checkpoint; convolutions are (out, in, taps)."""
-        found: dict[str, tuple[int, ...]] = {"mean": (N_INPUTS,), "std": (N_INPUTS,)}
+        found: dict[str, tuple[int, ...]] = {"mean": (WIDTH,), "std": (WIDTH,)}
         wide = CHANNELS
         for k in range(len(self.dilations)):
             found[f"conv{k}.weight"], found[f"conv{k}.bias"] = (self.width, wide, self.kernel), (self.width,)
@@ -90,50 +89,19 @@ class Rules:
         return self.delay + self.hold
 
 
-def channels(x: ArrayLike, mask: ArrayLike, mean: F32, std: F32) -> F32:
+def channels(x: ArrayLike, mask: ArrayLike, standard: Standard) -> F32:
     """What the network sees of frames.
 
     Args:
         x: (N, 11) inputs, NaN = missing.
         mask: (N, 4) which modalities are measured.
-        mean: (11,) training mean; of `beat_phase` after its jump was moved to the off-beat.
-        std: (11,) training standard deviation.
+        standard: Constants of the training split.
 
     Returns:
-        (N, 15): standardised inputs with 0 (the training mean) for missing ones, then the masks.
+        (N, 15): standardised inputs with 0 (the training mean) for missing ones, then which modalities are measured.
     """
-    values = centred(x)
-    with np.errstate(invalid="ignore"):
-        scaled = np.clip((values - mean) / std, -LIMIT, LIMIT)
-    scaled = np.where(np.isnan(scaled), np.float32(0), scaled)
-    return np.concatenate([scaled, np.asarray(mask, np.float32).reshape(len(values), -1)], axis=1, dtype=np.float32)
-
-
-def centred(x: ArrayLike) -> F32:
-    """(N, 11) inputs whose beat phase runs from -.5 to .5, so that it is continuous on the beat."""
-    values = np.array(x, np.float32, copy=True).reshape(-1, N_INPUTS)
-    values[:, PHASE] = np.mod(values[:, PHASE] + np.float32(0.5), np.float32(1)) - np.float32(0.5)
-    return values
-
-
-def input_stats(x: F32, rows: ArrayLike, block: int = 1 << 18) -> tuple[F32, F32]:
-    """Mean and standard deviation (11,) of the measured values of some rows, read in blocks; 0 and 1 where none is.
-
-    Args:
-        x: (N, 11) inputs, NaN = missing; may be mapped from disk.
-        rows: (R, 2) stretches [start, stop).
-        block: Rows looked at in one go.
-    """
-    n, total, square = (np.zeros(N_INPUTS) for _ in range(3))
-    for start, stop in np.asarray(rows, np.int64).reshape(-1, 2).tolist():
-        for at in range(start, stop, block):
-            values = centred(x[at : min(stop, at + block)]).astype(np.float64)
-            n += np.isfinite(values).sum(axis=0)
-            total += np.nansum(values, axis=0)
-            square += np.nansum(values**2, axis=0)
-    mean = total / np.maximum(n, 1)
-    std = np.sqrt(np.maximum(square / np.maximum(n, 1) - mean**2, 0))
-    return mean.astype(np.float32), np.where(std > 1e-4, std, 1.0).astype(np.float32)
+    value, measured = standard.apply(np.asarray(x, np.float32), np.asarray(mask, bool))
+    return np.concatenate([np.clip(value, -LIMIT, LIMIT), measured], axis=1, dtype=np.float32)
 
 
 def peaks(scores: F32, rules: Rules) -> list[tuple[int, int, float]]:
@@ -177,14 +145,15 @@ class Gesture:
         sha256: str = "",
     ) -> None:
         self.shape, self.rules, self.facts, self.sha256 = shape, rules, dict(facts or {}), sha256
-        self.mean, self.std = (np.asarray(arrays[k], np.float32) for k in ("mean", "std"))
+        self.standard = Standard(np.asarray(arrays["mean"], np.float32), np.asarray(arrays["std"], np.float32))
         n = len(shape.dilations)
         self.layers: list[tuple[F32, F32, int]] = [
             (_taps(arrays[f"conv{k}.weight"]), np.asarray(arrays[f"conv{k}.bias"], np.float32), shape.dilations[k])
             for k in range(n)
         ]
-        self.head = np.ascontiguousarray(arrays["head.weight"], np.float32).T, np.asarray(
-            arrays["head.bias"], np.float32
+        self.head = (
+            np.ascontiguousarray(arrays["head.weight"], np.float32).T,
+            np.asarray(arrays["head.bias"], np.float32),
         )
 
     @staticmethod
@@ -218,7 +187,7 @@ class Gesture:
         Returns:
             (N, K) 0..1; row t speaks of onsets `rules.delay` frames earlier.
         """
-        h = channels(x, mask, self.mean, self.std)
+        h = channels(x, mask, self.standard)
         h = np.concatenate([np.zeros((self.shape.reach, CHANNELS), np.float32), h])
         for weight, bias, dilation in self.layers:
             taps = len(weight) // h.shape[1]
@@ -278,7 +247,7 @@ class GestureStepper:
             self.reset()
         self._t_us = int(t_us) if t_us is not None else self._t_us + (self.step_us if self._n else 0)
         m, rules = self.model, self.model.rules
-        one = channels(np.asarray(x, np.float32)[None], np.asarray(mask)[None], m.mean, m.std)[0]
+        one = channels(np.asarray(x, np.float32)[None], np.asarray(mask)[None], m.standard)[0]
         self._recent[:-1] = self._recent[1:]
         self._recent[-1] = self._score(one)
         self._n += 1
@@ -309,4 +278,5 @@ def _taps(weight: NDArray[Any]) -> F32:
 
 
 def _sigmoid(x: NDArray[Any]) -> F32:
-    return (1.0 / (1.0 + np.exp(-np.clip(x, -60, 60)))).astype(np.float32)
+    out: F32 = (1.0 / (1.0 + np.exp(-np.clip(x, -60, 60)))).astype(np.float32)
+    return out

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from choreo_cli.reflex.gesture import LIMIT, PHASE, RECIPE, Gesture
+from choreo_cli.reflex.gesture import LIMIT, RECIPE, Gesture
 from choreo_cli.reflex.gesture_held_out import latency_ms
+from choreo_cli.reflex.inputs import WIDTH
+from choreo_cli.reflex.inputs_onnx import standard_nodes
 from formats import tensors
 from formats.checkpoint import CARD, WEIGHTS, Checkpoint, encode
 from formats.columns import INPUTS, MASKS
-
-if TYPE_CHECKING:
-    from choreo_cli.export.onnx_conv import FrameConv
 
 ROLES = {WEIGHTS: "weights", "model.onnx": "model", "model.npz": "model", CARD: "checkpoint"}
 
@@ -33,7 +31,7 @@ def encode_gesture(
         facts: What else the card says.
         created_by: Provenance.
     """
-    from choreo_cli.export.onnx_conv import frame_conv_model
+    from choreo_cli.export.npz import npz_bytes
 
     shape, rules = model.shape, model.rules
     card = {
@@ -45,24 +43,32 @@ def encode_gesture(
     arch["classes"] = list(shape.classes)
     kept = dict(arrays)
     sha = hashlib.sha256(tensors.encode(kept, {"choreo.recipe": RECIPE})).hexdigest()
-    onnx = frame_conv_model(graph_of(model, kept), {"choreo.recipe": RECIPE, "choreo.weights_sha256": sha})
-    files = encode(
-        Checkpoint(RECIPE, arch, kept, card, created_by), {"model.onnx": onnx, "model.npz": npz_bytes(kept)}
-    )
+    onnx = onnx_model(model, sha)
+    files = encode(Checkpoint(RECIPE, arch, kept, card, created_by), {"model.onnx": onnx, "model.npz": npz_bytes(kept)})
     return [(ROLES[name], name, files[name]) for name in sorted(files, key=lambda n: (n == CARD, n))]
 
 
-def graph_of(model: Gesture, arrays: Mapping[str, NDArray[Any]]) -> FrameConv:
-    """The arrays as the ONNX builder wants them."""
-    from choreo_cli.export.onnx_conv import FrameConv
+def onnx_model(model: Gesture, weights_sha256: str) -> bytes:
+    """A model with inputs `x` (n, 11) raw values, NaN = missing, and `mask` (n, 4) of 0 and 1; output `scores` (n, K).
 
-    layers = [(arrays[f"conv{k}.weight"], arrays[f"conv{k}.bias"], d) for k, d in enumerate(model.shape.dilations)]
-    head = arrays["head.weight"], arrays["head.bias"]
-    return FrameConv(model.mean, model.std, LIMIT, PHASE, len(MASKS), layers, head)
+    Row t of the scores speaks of onsets `delay` frames earlier; the frames before the first are taken as missing.
+    """
+    from choreo_cli.export.onnx import Graph, properties_of
 
-
-def npz_bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """Named arrays as an npz in the order of their names; equal arrays give equal bytes."""
-    out = io.BytesIO()
-    np.savez(out, **{k: arrays[k] for k in sorted(arrays)})  # type: ignore[arg-type]
-    return out.getvalue()
+    g = Graph(RECIPE)
+    value, measured = standard_nodes(g, model.standard)
+    low, high = g.const("low", np.float32(-LIMIT)), g.const("high", np.float32(LIMIT))
+    joined = g.node("Concat", [g.node("Clip", [value, low, high], "clipped"), measured], "joined", axis=1)
+    turned = g.node("Transpose", [joined], "turned", perm=[1, 0])
+    h = g.node("Unsqueeze", [turned, g.const("first_axis", np.array([0], np.int64))], "batch")
+    pads = g.const("pads", np.array([0, 0, model.shape.reach, 0, 0, 0], np.int64))
+    h = g.node("Pad", [h, pads, "zero"], "padded", mode="constant")
+    for k, (taps, bias, dilation) in enumerate(model.layers):
+        weight = taps.reshape(model.shape.kernel, -1, taps.shape[1]).transpose(2, 1, 0)
+        names = [h, g.const(f"conv{k}_weight", weight), g.const(f"conv{k}_bias", bias)]
+        h = g.node("Conv", names, f"conv{k}", dilations=[dilation], kernel_shape=[model.shape.kernel])
+        h = g.node("Relu", [h], f"hidden{k}")
+    rows = g.node("Transpose", [g.node("Squeeze", [h, "first_axis"], "by_channel")], "rows", perm=[1, 0])
+    g.node("Sigmoid", [g.linear(rows, model.head[0].T, model.head[1], "logits")], "scores")
+    outputs: dict[str, list[int | str]] = {"scores": ["n", len(model.shape.classes)]}
+    return g.model({"x": ["n", WIDTH], "mask": ["n", len(MASKS)]}, outputs, properties_of(RECIPE, weights_sha256))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from choreo_cli.reflex.gesture_score import Judged, best_threshold, class_entry, counts, f1, macro_entry
+from choreo_cli.reflex.inputs import PHASE
 from formats.columns import MASKS
 
 if TYPE_CHECKING:
@@ -99,8 +100,6 @@ def judged(
 
 def _beats(frames: FrameSet, runs: Sequence[Scored]) -> I64:
     """Times at which the beat phase wraps."""
-    from choreo_cli.reflex.gesture import PHASE
-
     found = []
     for r in runs:
         phase = np.asarray(frames.x[r.start : r.stop, PHASE], np.float64)

@@ -146,7 +146,7 @@ def _from_csv(file: Path, names: list[str]) -> Labels:
         found.setdefault(session, {}).setdefault(_label(label, file, k), []).append(_us(time, file, k))
     if not found:
         raise UsageError(f"no session of {file} has frames", hint=f"the frames hold {', '.join(names[:3])}")
-    notes = (f"{len(others)} sessions of {file.name} have no frames: {min(others)}",) if others else ()
+    notes: tuple[str, ...] = (f"{len(others)} sessions of {file.name} have no frames: {min(others)}",) if others else ()
     lost = [n for n in names if n not in found]
     notes += (f"{len(lost)} sessions are not in {file.name} and are left out",) if lost else ()
     sorted_ = {s: {k: np.array(sorted(v), np.int64) for k, v in one.items()} for s, one in found.items()}

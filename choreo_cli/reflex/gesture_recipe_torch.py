@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from choreo_cli.errors import UsageError
-from choreo_cli.reflex.gesture import CHANNELS, RECIPE, Gesture, Rules, Shape, channels, input_stats
+from choreo_cli.reflex.gesture import CHANNELS, RECIPE, Gesture, Rules, Shape, channels
 from choreo_cli.reflex.gesture_files import encode_gesture
 from choreo_cli.reflex.gesture_held_out import held_out_entries, pick_threshold
 from choreo_cli.reflex.gesture_labels import Labels, read_labels
 from choreo_cli.reflex.gesture_torch import GestureNet, arrays_of, onset_loss
+from choreo_cli.reflex.inputs import COLUMN_SLICES, Standard, fit_standard
 from choreo_cli.training.config import Positive, Share, TrainConfig
 from choreo_cli.training.recipe import Finished, Job, RunFiles
 
@@ -30,6 +31,7 @@ F32 = NDArray[np.float32]
 
 READS = ("choreo.sessions", "choreo.pairs", "choreo.run")
 TAKES = ("rps", "split", "fold")
+PARITY_ROWS = 1000
 HALF_TARGET = 3.0  # soft targets reach this many standard deviations
 Ms = Annotated[int, Meta(ge=0, le=5000)]
 
@@ -62,7 +64,7 @@ class Config(TrainConfig, frozen=True, forbid_unknown_fields=True, kw_only=True)
     kernel: Annotated[int, Meta(ge=2, le=63)] = 5
     dilations: Annotated[tuple[Positive, ...], Meta(min_length=1, max_length=12)] = (1, 2, 4, 8)
     length: Annotated[int, Meta(ge=8, le=100_000)] = 192
-    delay_ms: Ms = 500
+    delay_ms: Ms = 700
     hold_ms: Ms = 60
     refractory_ms: Ms = 400
     tolerance_ms: Annotated[int, Meta(ge=20, le=2000)] = 200
@@ -86,7 +88,7 @@ class GestureRecipe:
     items: I64  # (n, 2): first scored row, first row of its run
     runs: I64  # (n, 2): run of every item, for its end
     session: list[str]
-    stats: tuple[F32, F32]
+    standard: Standard
     inputs: list[dict[str, Any]]
     data: dict[str, Any]
     roots: dict[str, Path]
@@ -122,22 +124,18 @@ class GestureRecipe:
             values, mask = np.array(self.frames.x[lo:hi]), np.array(self.frames.mask[lo:hi])
             if epoch is not None:
                 self._hide(values, mask, np.random.default_rng((self.seed, epoch, k)))
-            x[b, reach - (start - lo) : reach + hi - start] = channels(values, mask, *self.stats)
+            x[b, reach - (start - lo) : reach + hi - start] = channels(values, mask, self.standard)
             weight[b, : hi - start] = 1
             target[b, : hi - start] = self._target(session[k], start, hi - start)
         return {"x": torch.from_numpy(x), "target": torch.from_numpy(target), "weight": torch.from_numpy(weight)}
 
     def _hide(self, values: F32, mask: NDArray[np.bool_], rng: np.random.Generator) -> None:
         """Training with missing inputs: a whole modality other than motion, or single motion columns."""
-        from formats.columns import INPUTS, MODALITIES
-
-        draws, at = rng.random(len(INPUTS) + len(MODALITIES)), 0
-        for m, (modality, names) in enumerate(MODALITIES.items()):
-            columns = slice(at, at + len(names))
-            at += len(names)
+        draws, each = rng.random((1, len(COLUMN_SLICES)))[0], rng.random((1, values.shape[1]))[0]
+        for m, (modality, columns) in enumerate(COLUMN_SLICES.items()):
             if modality == "mot":
-                values[:, columns][:, draws[columns] < self.config.drop_motion] = np.nan
-            elif draws[len(INPUTS) + m] < self.config.drop:
+                values[:, columns][:, each[columns] < self.config.drop_motion] = np.nan
+            elif draws[m] < self.config.drop:
                 values[:, columns], mask[:, m] = np.nan, False
 
     def _target(self, session: str, start: int, n: int) -> F32:
@@ -183,8 +181,7 @@ class GestureRecipe:
     def finish(self, model: nn.Module, files: RunFiles) -> Finished:
         """Choose the threshold on the validation sessions, write the checkpoint and its twins, judge the test ones."""
         assert isinstance(model, GestureNet)
-        mean, std = self.stats
-        arrays = arrays_of(model) | {"mean": mean, "std": std}
+        arrays = arrays_of(model) | {"mean": self.standard.mean, "std": self.standard.std}
         draft = Gesture(self.shape, self.rules, arrays)
         chosen_on = "val" if self._labelled("val") else "train"
         tolerance = self.config.tolerance_ms * 1000
@@ -196,7 +193,9 @@ class GestureRecipe:
             "tolerance_ms": self.config.tolerance_ms, "labels": self.config.labels,
             "data": {"sha256": self.data["sha256"], "sessions": self.data["sessions"]}, "seed": self.seed,
         }  # fmt: skip
-        for role, name, data in encode_gesture(final, arrays, facts, files.created_by):
+        made = encode_gesture(final, arrays, facts, files.created_by)
+        self._compare(model, final, next(data for _, name, data in made if name == "model.onnx"))
+        for role, name, data in made:
             files.write(role, name, data)
         notes = list(self.notes)
         if chosen_on == "train":
@@ -208,6 +207,19 @@ class GestureRecipe:
             final, self.frames, test, self.labels, tolerance_ms=self.config.tolerance_ms, seed=self.seed
         )
         return Finished(entries, [*notes, *more])
+
+    def _compare(self, model: GestureNet, final: Gesture, onnx: bytes) -> None:
+        """Raise DataError unless torch, numpy and ONNX say the same to 1e-5."""
+        from choreo_cli.export.parity import difference, parity
+
+        first, stop = self.runs[0].tolist()
+        rows = slice(first, min(stop, first + PARITY_ROWS))
+        x, mask = np.array(self.frames.x[rows]), np.array(self.frames.mask[rows])
+        seen = np.concatenate([np.zeros((self.shape.reach, CHANNELS), np.float32), channels(x, mask, self.standard)])
+        with torch.no_grad():
+            wanted = torch.sigmoid(model.to("cpu")(torch.from_numpy(seen)[None]))[0].numpy()
+        difference(final.scores(x, mask), wanted, "numpy and torch")
+        parity(onnx, {"x": x, "mask": mask.astype(np.float32)}, {"scores": wanted})
 
     def _labelled(self, split: str) -> list[Any]:
         return [s for s in self.frames.of(split) if s.session_id in self.labels.onsets]
@@ -246,7 +258,7 @@ def open_recipe(job: Job) -> GestureRecipe:
     rules = Rules(round(config.delay_ms / ms), round(config.hold_ms / ms), round(config.refractory_ms / ms), 0.5)
     shape = Shape(config.width, config.kernel, config.dilations, classes)
     items, runs, names = cut_items(frames, labels, ("train",), config.length)
-    rows = [(a, b) for a, b in np.unique(runs, axis=0).tolist()]
+    fitted = fit_standard((frames.x[a:b], frames.mask[a:b]) for a, b in np.unique(runs, axis=0).tolist())
     inputs = [dict(frames.source)]
     if config.labels:
         from formats.atomic import sha256_file
@@ -255,7 +267,7 @@ def open_recipe(job: Job) -> GestureRecipe:
     counted = {k: sum(len(labels.of(s, k)) for s in train) for k in classes}
     data = {**frames.record("data"), "classes": list(classes), "train_onsets": counted}
     return GestureRecipe(
-        config, job.seed, frames, labels, shape, rules, items, runs, names, input_stats(frames.x, rows), inputs, data,
+        config, job.seed, frames, labels, shape, rules, items, runs, names, fitted.standard, inputs, data,
         {"data": frames.folder}, [*notes, *frames.notes, *labels.notes],
     )  # fmt: skip
 

@@ -53,8 +53,5 @@ def onset_loss(logits: Tensor, target: Tensor, weight: Tensor, positive: float) 
 
 def arrays_of(model: GestureNet) -> dict[str, NDArray[np.float32]]:
     """Weights by the names of `gesture.Shape.shapes`."""
-    found = {}
-    for k, conv in enumerate(model.convs):
-        found[f"conv{k}.weight"], found[f"conv{k}.bias"] = conv.weight, conv.bias
-    found |= {"head.weight": model.head.weight, "head.bias": model.head.bias}
-    return {k: v.detach().to("cpu", torch.float32).numpy().copy() for k, v in found.items()}
+    named = {k.replace("convs.", "conv"): v for k, v in model.named_parameters()}
+    return {k: v.detach().to("cpu", torch.float32).numpy().copy() for k, v in named.items()}
