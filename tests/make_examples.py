@@ -290,6 +290,7 @@ def _ours(folder: Path, session: Any, features: Any) -> None:
                "stride": np.full(4, 25, np.int32), "audio_start": np.arange(4) * 21, "audio_len": np.full(4, 21, np.int32),
                "valid_fraction": np.ones(4, np.float32), "split": ["train"] * 4}  # fmt: skip
     tables.write_table(folder / "windows.parquet", WINDOWS, windows, keep)
+    _reflex(folder, frames, keep)
     tensors.write(
         folder / "weights.safetensors", {"layer.weight": features.mel[:8, :6], "layer.bias": features.rms[:8]}, keep
     )
@@ -305,6 +306,37 @@ def _ours(folder: Path, session: Any, features: Any) -> None:
         packets.append(LatentPacket(t, (0.125,) * 64, (0.25,) * 16, (0.5,) * 16, (0.0625,) * 8))
         packets.append(ControlPacket(t, i // 10, 1.0, 0.5, 0.25, 0.75, 0.0, False))
     _put(folder, "packets.jsonl", packet_log.encode(packets))
+
+
+def _reflex(folder: Path, frames: dict[str, Any], keep: dict[str, str]) -> None:
+    """Latents, controls and answers of a rater; the latents are drawn, the controls are the teacher's."""
+    from choreo_cli.reflex.teacher import teach
+    from formats import tables
+    from formats.columns import CONTROL_NAMES, CONTROLS, INPUTS, LATENT_NAMES, LATENTS, MASKS, PREFERENCES
+
+    n, rng = len(frames["t_us"]), np.random.default_rng(0)
+    index = {"session_id": ["example"] * n, "t_us": frames["t_us"], "synthetic": np.ones(n, bool)}
+    masks = {m: frames[m] for m in MASKS}
+    z = rng.normal(0, 0.125, (n, len(LATENT_NAMES))).round(3).astype(np.float32)
+    tables.write_table(
+        folder / "latents.parquet", LATENTS, {**index, **masks, **dict(zip(LATENT_NAMES, z.T, strict=True))}, keep
+    )
+    x = np.stack([np.asarray(frames[c.name], np.float32) for c in INPUTS], axis=1)
+    y = teach(x, np.stack([masks[m] for m in MASKS], axis=1).astype(bool), np.asarray(frames["t_us"], np.int64))
+    y = np.nan_to_num(y, nan=0.5).astype(np.float32)
+    held = {"held": np.zeros(n, bool)}
+    tables.write_table(
+        folder / "controls.parquet", CONTROLS, {**index, **held, **dict(zip(CONTROL_NAMES, y.T, strict=True))}, keep
+    )
+    sha = _sha(folder / "frames.parquet")
+    answers = {
+        "pair_id": ["example-0", "example-1"], "session_a": ["example"] * 2, "session_b": ["example"] * 2,
+        "start_a_us": np.array([0, 500_000]), "end_a_us": np.array([500_000, 1_000_000]),
+        "start_b_us": np.array([1_000_000, 0]), "end_b_us": np.array([1_500_000, 500_000]),
+        "source_a_sha256": [sha] * 2, "source_b_sha256": [sha] * 2, "choice": ["a", "same"],
+        "shown_first": ["a", "b"], "rater": ["nobody"] * 2, "seconds": np.array([2.5, 4.0]), "synthetic": np.ones(2, bool),
+    }  # fmt: skip
+    tables.write_table(folder / "preferences.parquet", PREFERENCES, answers, keep)
 
 
 def _manifests(folder: Path) -> None:
@@ -324,6 +356,17 @@ def _manifests(folder: Path) -> None:
         "n_frames": 50 * SECONDS, "duration_us": SECONDS * 1_000_000, "bpm": 120.0, "seed": 0, "synthetic": True,
         "files": {n: _sha(folder / n) for n in ("frames.parquet", "heart_rate.csv", "poses.jsonl")},
     }], [])  # fmt: skip
+    names = ("controls.parquet", "latents.parquet", "weights.safetensors")
+    put("run", [{
+        "id": "000000000000", "recipe": "mapper", "seed": 0, "path": ".", "state": "done", "steps": 100, "epochs": 5.0,
+        "parameters": 58661, "device": "cpu", "config": {"epochs": 5}, "data": {
+            "schema": "choreo.sessions/1", "sha256": "0" * 64, "root": "out", "path": "sessions.json",
+            "sessions": {"train": ["example"]}, "rows": {"train": 50 * SECONDS}, "leaks": [], "notes": [],
+            "synthetic": True,
+        }, "parents": [], "files": {n: _sha(folder / n) for n in names}, "metrics": [
+            entry("mapper.r2.density", None, "1", "higher", goal=(">=", 0.85), status="insufficient"),
+        ], "synthetic": True,
+    }], list(names))  # fmt: skip
     put("metrics", [
         entry("mel, chroma, onset, beats", 0.021, "s", "lower", n=5, ci=(0.020, 0.023), baseline=("librosa script", 0.19),
               goal=("<=", 0.05), params={"seconds": SECONDS}),
