@@ -1,0 +1,98 @@
+"""The files of an RPS checkpoint: weights, card, ONNX and npz twins."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from choreo_cli.reflex.inputs import BLOCK_SLICES, COLUMN_SLICES, LATENT, PHASE, WIDTH, membership
+from choreo_cli.reflex.normalizer import CLAMP
+from choreo_cli.reflex.rps import RECIPE, Rps, arch
+from formats import checkpoint, tensors
+
+F32 = NDArray[np.float32]
+
+
+def onnx_model(rps: Rps, weights_sha256: str) -> bytes:
+    """A model with inputs `x` (n, 11) raw values, NaN = missing, and `mask` (n, 4) of 0 and 1; outputs `z` (n, 104)
+    latents and `z_normalised` (n, 104), what the mapper takes.
+    """
+    from choreo_cli.export.onnx import Graph, properties_of
+
+    g = Graph("rps")
+    value, measured = _inputs(g, rps)
+    hidden = g.node("Relu", [g.linear(value, *rps.hidden, "hidden_sum")], "hidden")
+    encoded = g.node("Mul", [g.linear(hidden, *rps.out, "all_blocks"), measured], "encoded")
+    weight, bias = rps.translators
+    absent = g.node("Sub", ["one", measured], "absent")
+    predicted = g.node("Mul", [g.linear(encoded, weight, bias, "predicted"), absent], "missing_blocks")
+    filled = g.node("Add", [encoded, predicted], "filled")
+    alpha = np.float32(rps.alpha)
+    kept = g.node("Mul", [filled, g.const("keep", np.float32(1) - alpha)], "kept")
+    # alpha is multiplied into the second use of the translators: one product less.
+    moved = g.linear(filled, alpha * weight, alpha * bias, "moved")
+    g.node("Add", [kept, moved], "z")
+    norm = rps.normalizer
+    less = g.node("Sub", ["z", g.const("latent_mean", norm.mean.astype(np.float32))], "centred")
+    scaled = g.node("Mul", [less, g.const("latent_scale", (1 / norm.std).astype(np.float32))], "scaled")
+    limits = [g.const("low", np.float32(-CLAMP)), g.const("high", np.float32(CLAMP))]
+    g.node("Clip", [scaled, *limits], "z_normalised")
+    out = {"z": ["n", LATENT], "z_normalised": ["n", LATENT]}
+    return g.model({"x": ["n", WIDTH], "mask": ["n", len(rps.seen)]}, out, properties_of(RECIPE, weights_sha256))
+
+
+def _inputs(g: Any, rps: Rps) -> tuple[str, str]:
+    """Standardised values (n, 11) with 0 for the missing, and (n, 104) one in the blocks of measured modalities."""
+    zero, one = g.const("zero", np.float32(0)), g.const("one", np.float32(1))
+    of_column = g.const("modality_of_column", membership(COLUMN_SLICES, WIDTH))
+    nan = g.node("IsNaN", ["x"], "is_nan")
+    real = g.node("Where", [nan, zero, "x"], "real")
+    masked = g.node("MatMul", ["mask", of_column], "mask_of_column")
+    given = g.node("Where", [nan, zero, masked], "given")
+    half = np.zeros(WIDTH, np.float32)
+    half[PHASE] = 0.5
+    ahead = g.node("Add", [real, g.const("half", half)], "ahead")
+    turns = g.node("Mul", [g.node("Floor", [ahead], "floor"), g.const("is_phase", np.ceil(half))], "turns")
+    wrapped = g.node("Sub", [g.node("Sub", [ahead, turns], "phase"), "half"], "wrapped")
+    less = g.node("Sub", [wrapped, g.const("input_mean", rps.standard.mean)], "less_mean")
+    standard = g.node("Div", [less, g.const("input_std", rps.standard.std)], "standard")
+    value = g.node("Mul", [standard, given], "value")
+    # A modality counts as measured when at least one of its columns is given.
+    count = g.node("MatMul", [given, g.const("column_of_modality", membership(COLUMN_SLICES, WIDTH).T)], "count")
+    some = g.node("Mul", [g.node("Min", [count, one], "some"), g.const("seen", rps.seen.astype(np.float32))], "some_seen")
+    return value, g.node("MatMul", [some, g.const("modality_of_latent", membership(BLOCK_SLICES, LATENT))], "measured")
+
+
+def checkpoint_files(
+    arrays: Mapping[str, NDArray[Any]],
+    facts: Mapping[str, Any],
+    created_by: Mapping[str, Any],
+    *,
+    hidden: int,
+    alpha: float,
+) -> tuple[dict[str, bytes], Rps]:
+    """The files of a checkpoint by name, the card last, and its numpy twin.
+
+    Args:
+        arrays: Every array of `rps.shapes`.
+        facts: What a user of the model must know.
+        created_by: Provenance.
+        hidden: Hidden units of each encoder.
+        alpha: Step of the prox map.
+
+    Raises:
+        FormatError: an array is missing, has another shape or is not finite.
+    """
+    from choreo_cli.export.npz import npz_bytes
+
+    model = checkpoint.Checkpoint(RECIPE, arch(hidden, alpha), dict(arrays), dict(facts), dict(created_by))
+    weights = tensors.encode(model.arrays, {"choreo.recipe": RECIPE})
+    sha = hashlib.sha256(weights).hexdigest()
+    rps = Rps.of(model)
+    files = checkpoint.encode(model, {"model.onnx": onnx_model(rps, sha), "model.npz": npz_bytes(arrays)})
+    assert files[checkpoint.WEIGHTS] == weights
+    return files, rps
