@@ -147,6 +147,10 @@ class Lookahead:
         found = np.asarray(predicted, np.float64) @ self.arrays["activity.weight"] + self.arrays["activity.bias"][0]
         return np.asarray(np.clip(found, 0.0, 1.0), np.float64)
 
+    def bar_activity(self, predicted: F32) -> NDArray[np.float64]:
+        """Mean activity over the coming bar, the mean over all horizons of (..., H, dim): what the planner takes."""
+        return np.asarray(self.activity(predicted).mean(axis=-1))
+
     def stepper(self, step_us: int = 20_000) -> Stepper:
         """A streaming predictor of its own state."""
         return Stepper(self, step_us)

@@ -14,7 +14,8 @@ from choreo_cli.reflex.bars import TICKS, Ticks, ticks_of
 from formats.columns import INPUTS, MASKS
 
 if TYPE_CHECKING:
-    from choreo_cli.dataset.frameset import FrameSet
+    from choreo_cli.dataset.frameset import FrameSession, FrameSet
+    from choreo_cli.reflex.lookahead import Lookahead
 
 F32 = NDArray[np.float32]
 
@@ -94,12 +95,9 @@ def tick_set(rps: FrozenLatents, frames: FrameSet, split: str | Sequence[str], l
     found: list[Stretch] = []
     left_out: list[str] = []
     chosen = frames.of(split)
-    runs = frames.runs(split)
     for session in chosen:
-        a, b = session.row_start, session.row_start + session.rows
-        own = runs[(runs[:, 0] >= a) & (runs[:, 1] <= b)].tolist() if len(runs) else []
-        all_ticks = [t for start, stop in own for t in _ticks(frames, start, stop)]
-        long = [Stretch(session.session_id, t) for t in all_ticks if len(t) >= least]
+        all_ticks = session_stretches(frames, session)
+        long = [t for t in all_ticks if len(t) >= least]
         found += long
         short = sum(len(t) for t in all_ticks) - sum(map(len, long))
         if not long:
@@ -113,13 +111,44 @@ def tick_set(rps: FrozenLatents, frames: FrameSet, split: str | Sequence[str], l
     return TickSet(rps, frames, found, left_out)
 
 
+def session_stretches(frames: FrameSet, session: FrameSession) -> list[Stretch]:
+    """Every unbroken run of ticks of a session, however short, in row order."""
+    from choreo_cli.dataset.windows import Stretch as Rows
+    from choreo_cli.dataset.windows import runs
+
+    top = session.row_start
+    first, last, _ = runs(frames.t_us[session.slice], [Rows(session.session_id, 0, session.rows)], frames.step_us)
+    return [
+        Stretch(session.session_id, ticks)
+        for a, b in zip(first.tolist(), last.tolist(), strict=True)
+        for ticks in _ticks(frames, top + a, top + b)
+    ]
+
+
 def _ticks(frames: FrameSet, start: int, stop: int) -> list[Ticks]:
     measured = np.asarray(frames.mask[start:stop])[:, MEASURED].all(axis=1)
     phase = np.where(measured, frames.x[start:stop, PHASE], np.nan)
     return ticks_of(phase, frames.step_us, start)
 
 
-def _why(ticks: list[Ticks], least: int) -> str:
+def _why(ticks: list[Stretch], least: int) -> str:
     if not ticks:
         return "no frame has both body and beat"
     return f"its longest stretch has {max(map(len, ticks)) / TICKS:.1f} beats, need {least / TICKS:.1f}"
+
+
+def bar_activity(model: Lookahead, rps: FrozenLatents, frames: FrameSet, session: FrameSession) -> NDArray[np.float64]:
+    """(rows,) activity of the coming bar as the look-ahead knows it at every frame of a session, NaN = not yet.
+
+    A frame knows what was predicted at the newest tick that it completes, as `lookahead.Stepper` does.
+    """
+    found = np.full(session.rows, np.nan)
+    sets = TickSet(rps, frames, [s for s in session_stretches(frames, session) if len(s) >= model.shape.field])
+    for k, stretch in enumerate(sets.stretches):
+        said = model.bar_activity(model.predict(sets.latents(k), stretch.ticks.index, stretch.ticks.rate))
+        # A tick whose nearest frame is n is complete at n or n + 1: the later one is safe.
+        first = stretch.ticks.row[model.shape.field - 1 :] + 1 - session.row_start
+        last = min(int(first[-1]) + 1, session.rows)
+        rows = np.arange(int(first[0]), last)
+        found[rows] = said[np.searchsorted(first, rows, side="right") - 1]
+    return found
