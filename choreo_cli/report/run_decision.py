@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from choreo_cli.report.run_groups import Group
-from choreo_cli.report.run_metrics import Row
+from choreo_cli.report.run_metrics import Row, is_m2, number
 
 PROMOTE, HOLD, INCOMPLETE = "PROMOTE", "HOLD", "INCOMPLETE"
 SEEDS = 3
@@ -176,7 +176,13 @@ def _control(rows: Sequence[Row]) -> Evidence:
 def _m2(groups: Sequence[Group], rows: Sequence[Row]) -> Evidence:
     mine = [r for r in rows if is_m2(r["name"])]
     if mine:
-        return Evidence("effect of M2", True, f"measured: {_shown(mine[0])}")
+        if mine[0]["value"] is None or (mine[0]["n"] or 0) < PAIRED_SEEDS:
+            have = f"{mine[0]['n'] or 0} paired seeds, need at least {PAIRED_SEEDS}"
+            return Evidence("effect of M2", False, have)
+        word = {"holds": "M2 lowers it", "does not hold": "M2 does not lower it"}.get(
+            mine[0]["verdict"], mine[0]["why"]
+        )
+        return Evidence("effect of M2", True, f"loss variance with M2 over without: {_shown(mine[0])}; {word}")
     without = [g for g in groups if g.recipe == "mapper" and g.beside and g.ablation and "literal" not in g.ablation]
     judged = next((g for g in groups if g.recipe == "mapper" and not g.beside), None)
     both = set(judged.seeds) & set(without[0].seeds) if judged is not None and without else set()
@@ -184,12 +190,6 @@ def _m2(groups: Sequence[Group], rows: Sequence[Row]) -> Evidence:
         return Evidence("effect of M2", True, f"{len(both)} paired seeds with and without it")
     have = f"{len(both)} paired seeds" if both else "no mapper without M2"
     return Evidence("effect of M2", False, f"{have}, need at least {PAIRED_SEEDS} paired seeds with and without it")
-
-
-def is_m2(name: str) -> bool:
-    """Whether a figure is about what the normaliser does to the mapper."""
-    low = name.lower()
-    return "m2" in low.replace(".", "_").split("_") or ("normali" in low and "varian" in low)
 
 
 def _held_out(datasets: Sequence[Mapping[str, Any]]) -> Evidence:
@@ -216,8 +216,6 @@ def _failed(r: Row) -> str:
 
 
 def _shown(r: Row) -> str:
-    from choreo_cli.report.run_metrics import number
-
     unit = f" {r['unit']}" if r["unit"] not in ("", "1") else ""
     p = f", p {number(r['p'])}" if r["p"] is not None else ""
     return f"{number(r['value'])}{unit}{p}"

@@ -11,7 +11,7 @@ import numpy as np
 from choreo_cli.report import run_figures_groove as groove
 from choreo_cli.report.run_draw import Draw, Palette
 from choreo_cli.report.run_groups import Group
-from choreo_cli.report.run_metrics import Row, number
+from choreo_cli.report.run_metrics import Row, is_m2, number
 from choreo_cli.report.run_series import Curve, Trace, curve, traces
 
 MODALITIES = ("mot", "hr", "aud", "ctx")
@@ -206,13 +206,11 @@ def _m2(groups: Sequence[Group], rows: Sequence[Row]) -> Figure:
 
 def m2_pairs(groups: Sequence[Group], rows: Sequence[Row]) -> tuple[list[tuple[float, float]], str, Row | None]:
     """((with, without) per seed, what was measured, the row that states it)."""
-    from choreo_cli.report.run_decision import is_m2
-
     row = next((r for r in rows if is_m2(r["name"])), None)
     if row is not None:
-        a, b = row["params"].get("with"), row["params"].get("without")
+        a, b = row["params"].get("losses_with"), row["params"].get("losses_without")
         if isinstance(a, list) and isinstance(b, list) and len(a) == len(b) and all(_real(v) for v in (*a, *b)):
-            return [(float(x), float(y)) for x, y in zip(a, b, strict=True)], "Loss variance", row
+            return [(float(x), float(y)) for x, y in zip(a, b, strict=True)], "Held-out loss", row
     judged = next((g for g in groups if g.recipe == "mapper" and not g.beside), None)
     other = next((g for g in groups if g.recipe == "mapper" and g.beside and "norm" in g.ablation + g.title), None)
     if judged is None or other is None:

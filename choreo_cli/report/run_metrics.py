@@ -11,12 +11,13 @@ from choreo_cli.report.run_groups import Group
 
 Entry = Mapping[str, Any]
 Row = dict[str, Any]
-# What a row counts for: `judged` decides, `control` must fail, `beside` is a comparison.
-ROLES = ("judged", "control", "beside")
-SYMBOL = {"pass": "✓", "fail": "✗", "not judged": "○", "no gate": "·", "fails, as it must": "✓", "passes": "✗"}
+# What a row counts for: `judged` decides, `control` must fail, `beside` is a comparison, `finding` is told whatever it is.
+ROLES = ("judged", "control", "beside", "finding")
+SYMBOL = {"pass": "✓", "fail": "✗", "not judged": "○", "no gate": "·", "fails, as it must": "✓", "passes": "✗", "holds": "·",
+          "does not hold": "·", "cannot be told": "·"}  # fmt: skip
 TONE = {
     "pass": "good", "fail": "bad", "not judged": "open", "no gate": "none", "fails, as it must": "good",
-    "passes": "bad",
+    "passes": "bad", "holds": "none", "does not hold": "none", "cannot be told": "none",
 }  # fmt: skip
 
 
@@ -60,6 +61,7 @@ def decoupled(entry: Entry) -> bool:
 
 def row(e: Entry, source: str, role: str) -> Row:
     """One entry as a row of the report."""
+    role = "finding" if is_m2(str(e["name"])) else role
     found = {
         "name": e["name"],
         "source": source,
@@ -75,7 +77,7 @@ def row(e: Entry, source: str, role: str) -> Row:
         "status": e["status"],
         "goal": e["goal"],
         "gate": gate_text(e),
-        "seeds": [],
+        "seeds": _seed_values(e["params"]),
         "why": e["why"],
         "params": dict(e["params"]) if isinstance(e["params"], dict) else {},
     }
@@ -128,6 +130,8 @@ def verdict(goal: Any, passed: bool | None, role: str) -> str:
     """The word for a row; of a negative control, failing is what it must do."""
     if goal is None:
         return "no gate"
+    if role == "finding":
+        return {True: "holds", False: "does not hold", None: "cannot be told"}[passed]
     if passed is None:
         return "not judged"
     if role == "control":
@@ -168,6 +172,19 @@ def _numbered(entries: Iterable[Entry]) -> list[tuple[tuple[str, int], Entry]]:
         found.append(((name, count.get(name, 0)), e))
         count[name] = count.get(name, 0) + 1
     return found
+
+
+def is_m2(name: str) -> bool:
+    """Whether a figure is about what the normaliser (M2) does to the mapper: a finding, not a gate."""
+    low = name.lower()
+    return "normalizer_effect" in low or "normaliser_effect" in low or "m2" in low.replace(".", "_").split("_")
+
+
+def _seed_values(params: Any) -> list[float]:
+    """Values by seed of an entry that was brought together over seeds before."""
+    if not isinstance(params, dict) or params.get("over") != "seeds" or not isinstance(params.get("values"), list):
+        return []
+    return [float(v) for v in params["values"] if isinstance(v, int | float)]
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
