@@ -104,7 +104,7 @@ def train(folder: Path, name: str, source: Path, steps: int, seed: int, **option
     recipe = open_recipe(name, source, steps, seed, **options)
     beats: list[dict[str, Any]] = []
     start = time.perf_counter()
-    fitted = fit(recipe, folder, identity="bench", beat=beats.append)
+    fitted = fit(recipe, folder, identity="bench", seed=seed, beat=beats.append)
     wall = time.perf_counter() - start
     recipe.finish(fitted.model, _Files(folder))
     last = beats[-1]
