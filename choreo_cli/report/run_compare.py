@@ -11,6 +11,8 @@ from choreo_cli.report.run_artefact import Artefact
 from choreo_cli.report.run_metrics import student_interval
 
 Entry = Mapping[str, Any]
+BySession = Mapping[str, Mapping[str, float]]
+SESSION = ".session"  # ends the name of a figure of one session
 MIN_PAIRS = 3
 MAX_INPUTS = 2
 
@@ -32,7 +34,8 @@ def compare(inputs: Sequence[Artefact]) -> dict[str, Any]:
     if not shared:
         raise UsageError("the two have no figure in common", hint="compare runs of one recipe, or two evaluations")
     gated = [key for key in shared if any(e["goal"] is not None for e in (*a[key].values(), *b[key].values()))]
-    rows = [_judge(key, a[key], b[key]) for key in gated or shared]
+    by_session = (_by_session(inputs[0]), _by_session(inputs[1]))
+    rows = [_judge(key, a[key], b[key], by_session) for key in gated or shared]
     count = {word: sum(r["verdict"] == word for r in rows) for word in ("worse", "better", "same", "not judged")}
     return {
         "a": inputs[0].name,
@@ -43,6 +46,13 @@ def compare(inputs: Sequence[Artefact]) -> dict[str, Any]:
         "same": count["same"],
         "unjudged": count["not judged"],
     }
+
+
+def _key(e: Entry, count: dict[str, int]) -> tuple[str, int]:
+    """A figure by its name and occurrence."""
+    name = str(e["name"])
+    count[name] = count.get(name, -1) + 1
+    return name, count[name]
 
 
 def _observed(a: Artefact) -> dict[tuple[str, int], dict[str, Entry]]:
@@ -57,16 +67,17 @@ def _observed(a: Artefact) -> dict[tuple[str, int], dict[str, Entry]]:
     for seed, entries in lists:
         count: dict[str, int] = {}
         for e in entries:
-            name = str(e["name"])
-            found.setdefault((name, count.get(name, 0)), {})[seed] = e
-            count[name] = count.get(name, 0) + 1
+            found.setdefault(_key(e, count), {})[seed] = e
     return found
 
 
-def _judge(key: tuple[str, int], a: Mapping[str, Entry], b: Mapping[str, Entry]) -> dict[str, Any]:
+def _judge(
+    key: tuple[str, int], a: Mapping[str, Entry], b: Mapping[str, Entry], by_session: tuple[BySession, BySession]
+) -> dict[str, Any]:
     first = next(iter(a.values()))
     sign = 1.0 if first["better"] == "higher" else -1.0
-    gain, interval, how = _difference(a, b, sign)
+    pairs = [("seeds", _by_seed(a), _by_seed(b)), ("sessions", *(s.get(key[0], {}) for s in by_session))]
+    gain, interval, how = _difference(a, b, sign, pairs)
     if interval is None:
         verdict = "not judged"
     else:
@@ -85,10 +96,13 @@ def _judge(key: tuple[str, int], a: Mapping[str, Entry], b: Mapping[str, Entry])
 
 
 def _difference(
-    a: Mapping[str, Entry], b: Mapping[str, Entry], sign: float
+    a: Mapping[str, Entry],
+    b: Mapping[str, Entry],
+    sign: float,
+    pairs: Sequence[tuple[str, Mapping[str, float], Mapping[str, float]]],
 ) -> tuple[float | None, list[float] | None, str]:
     """(gain of B over A, its 95 % interval, how it was found)."""
-    for what, x, y in (("seeds", _values(a), _values(b)), ("sessions", _sessions(a), _sessions(b))):
+    for what, x, y in pairs:
         both = sorted(set(x) & set(y))
         if len(both) >= MIN_PAIRS:
             gains = [sign * (y[k] - x[k]) for k in both]
@@ -105,20 +119,24 @@ def _difference(
     return gain, [gain - half, gain + half], "both intervals"
 
 
-def _values(x: Mapping[str, Entry]) -> dict[str, float]:
+def _by_seed(x: Mapping[str, Entry]) -> dict[str, float]:
+    """Values by seed: of several runs, or of one entry that was brought together over seeds."""
+    if len(x) == 1:
+        params = next(iter(x.values()))["params"]
+        if isinstance(params, dict) and params.get("over") == "seeds":
+            both = zip(params.get("seeds") or [], params.get("values") or [], strict=False)
+            return {str(k): float(v) for k, v in both if isinstance(v, int | float)}
     return {k: float(e["value"]) for k, e in x.items() if k and e["value"] is not None}
 
 
-def _sessions(x: Mapping[str, Entry]) -> dict[str, float]:
-    """Per-session values that a single entry keeps in its parameters."""
-    if len(x) != 1:
-        return {}
-    params = next(iter(x.values()))["params"]
-    stated = params.get("by_session", params.get("sessions")) if isinstance(params, dict) else None
-    if not isinstance(stated, dict):
-        return {}
-    found = {str(k): v.get("value") if isinstance(v, dict) else v for k, v in stated.items()}
-    return {k: float(v) for k, v in found.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+def _by_session(a: Artefact) -> BySession:
+    """Of every figure that is also stated for each session: its values by session."""
+    found: dict[str, dict[str, float]] = {}
+    for e in a.manifest.entries if a.kind == "metrics" else []:
+        name, session = str(e["name"]), e["params"].get("session") if isinstance(e["params"], dict) else None
+        if name.endswith(SESSION) and isinstance(session, str) and e["value"] is not None:
+            found.setdefault(name.removesuffix(SESSION), {})[session] = float(e["value"])
+    return found
 
 
 def _half(x: Mapping[str, Entry]) -> float | None:

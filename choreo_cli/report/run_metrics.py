@@ -11,14 +11,13 @@ from choreo_cli.report.run_groups import Group
 
 Entry = Mapping[str, Any]
 Row = dict[str, Any]
-# What a row counts for: `judged` decides, `control` must fail, `beside` is a comparison, `finding` is told whatever it is.
+# What a row counts for: `judged` decides, `control` must fail, `beside` is a comparison, a `finding` is only told.
 ROLES = ("judged", "control", "beside", "finding")
-SYMBOL = {"pass": "✓", "fail": "✗", "not judged": "○", "no gate": "·", "fails, as it must": "✓", "passes": "✗", "holds": "·",
-          "does not hold": "·", "cannot be told": "·"}  # fmt: skip
-TONE = {
-    "pass": "good", "fail": "bad", "not judged": "open", "no gate": "none", "fails, as it must": "good",
-    "passes": "bad", "holds": "none", "does not hold": "none", "cannot be told": "none",
+SYMBOL = {
+    "pass": "✓", "fail": "✗", "not judged": "○", "no gate": "·", "fails, as it must": "✓", "passes": "✗",
+    "holds": "·", "does not hold": "·", "cannot be told": "·",
 }  # fmt: skip
+TONE = {"✓": "good", "✗": "bad", "○": "open", "·": "none"}
 
 
 def group_rows(group: Group) -> list[Row]:
