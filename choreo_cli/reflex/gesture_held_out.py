@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from choreo_cli.reflex.gesture_score import Judged, best_threshold, class_entry, counts, f1, macro_entry
+from choreo_cli.reflex.gesture_score import Judged, best_threshold, class_entry, counts, f1, worst_entry
 from choreo_cli.reflex.inputs import PHASE
 from formats.columns import MASKS
 
@@ -138,18 +138,17 @@ def held_out_entries(
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """`gesture_f1_<label>` for every class, and the worst of them; with sentences on what was left out."""
     runs, notes = scored(model, frames, sessions), []
-    by_class: dict[str, list[Judged]] = {}
     entries = []
     for k, label in enumerate(model.shape.classes):
-        by_class[label], lost = judged(frames, runs, labels, label, k, model.rules, tolerance_ms * 1000)
+        found, lost = judged(frames, runs, labels, label, k, model.rules, tolerance_ms * 1000)
         told = {"threshold": model.rules.threshold, "not_observable": lost, "latency_ms": latency_ms(model.rules)}
-        entries.append(class_entry(label, by_class[label], tolerance_ms=tolerance_ms, seed=seed, params=told))
+        entries.append(class_entry(label, found, tolerance_ms=tolerance_ms, seed=seed, params=told))
         if lost:
             notes.append(f"{lost} onsets of {label} lie where motion is missing or the recording ends: not counted")
     unknown = sorted(set(labels.classes([s.session_id for s in sessions])) - set(model.shape.classes))
     if unknown:
         notes.append(f"labels the detector was never shown: {', '.join(unknown)}")
-    return [*entries, macro_entry(by_class, tolerance_ms=tolerance_ms)], notes
+    return [*entries, worst_entry(entries)], notes
 
 
 def latency_ms(rules: Rules, step_us: int = 20_000) -> float:

@@ -22,7 +22,7 @@ from choreo_cli.reflex.gesture_score import (
     class_entry,
     counts,
     interval,
-    macro_entry,
+    worst_entry,
     match,
     null_f1,
 )
@@ -97,9 +97,10 @@ def test_too_little_support_is_insufficient_and_an_absent_class_has_no_value() -
     assert few["status"] == "insufficient" and few["value"] == 1.0 and few["pass"] is None
     none = class_entry("jump", [session("a", [], [3.0])])
     assert none["value"] is None and none["why"] == "no jump in the held-out sessions"
-    worst = macro_entry({"jump": many(), "lean": [session("a", [], [])]})
+    worst = worst_entry([class_entry("jump", many()), class_entry("lean", [session("a", [], [])])])
     assert worst["pass"] is None and "lean" in worst["why"]
-    assert macro_entry({"jump": many(), "lean": many(drop=4)})["value"] == pytest.approx(2 / 3)
+    both = worst_entry([class_entry("jump", many()), class_entry("lean", many(drop=4))])
+    assert both["value"] == pytest.approx(2 / 3) and both["pass"] is False
 
 
 def test_threshold_stands_in_the_middle_of_the_plateau() -> None:
