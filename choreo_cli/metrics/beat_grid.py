@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -130,7 +131,7 @@ def _stretches(t: F64, phase: F64) -> Iterator[tuple[F64, F64]]:
     # Frames that advance by over half a beat, or backwards, are no beat phase.
     broken = np.where(gap, (np.diff(t) > _BRIDGE_S) | (misfit > _FIT), gain > 0.5)
     edges = [0, *(np.flatnonzero(broken) + 1).tolist(), len(t)]
-    for a, b in zip(edges[:-1], edges[1:], strict=True):
+    for a, b in itertools.pairwise(edges):
         unwrapped = phase[a] + np.concatenate([[0.0], np.cumsum(gain[a : b - 1])])
         if b - a > 2 and unwrapped[-1] - unwrapped[0] >= 1:
             yield t[a:b], unwrapped

@@ -125,7 +125,7 @@ def information_gain(reference_s: F64, estimate_s: F64, bins: int = BINS) -> flo
     if len(reference_s) <= 1 or len(estimate_s) <= 1:
         return 0.0
     worst = max(_entropy(reference_s, estimate_s, bins), _entropy(estimate_s, reference_s, bins))
-    return (np.log2(bins) - worst) / np.log2(bins)
+    return float((np.log2(bins) - worst) / np.log2(bins))
 
 
 def _entropy(reference_s: F64, estimate_s: F64, bins: int) -> float:

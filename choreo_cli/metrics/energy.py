@@ -63,13 +63,17 @@ def correlate(x: F64, y: F64, rate_hz: float, max_lag_s: float = MAX_LAG_S) -> E
     x, y = np.asarray(x[:n], np.float64), np.asarray(y[:n], np.float64)
     most = round(max_lag_s * rate_hz)
     lags = np.arange(-most, most + 1)
-    curve = np.array([_pearson(x[max(0, -k) : n - max(0, k)], y[max(0, k) : n - max(0, -k)]) for k in lags])
+    curve = np.array(
+        [_pearson(x[max(0, -k) : n - max(0, k)], y[max(0, k) : n - max(0, -k)]) for k in range(-most, most + 1)]
+    )
     both = int((np.isfinite(x) & np.isfinite(y)).sum())
     live = np.flatnonzero(np.isfinite(curve))
     if not len(live):
         return Energy(None, None, None, False, lags / rate_hz, curve, both, None, True)
     top = curve[live].max()
-    best = min((int(k) for k in live if curve[k] == top), key=lambda k: (abs(int(lags[k])), k))
+    tied = [int(k) for k in live if curve[k] == top]
+    nearness = [(abs(k - most), k) for k in tied]
+    best = min(nearness)[1]
     r0 = float(curve[most]) if np.isfinite(curve[most]) else None
     return Energy(
         float(top), float(lags[best] / rate_hz), r0, best in (0, 2 * most), lags / rate_hz, curve, both,

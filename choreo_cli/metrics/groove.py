@@ -167,7 +167,7 @@ def _drift(found: Sequence[SessionGroove], rng: np.random.Generator, draws: int)
     return [
         entry(
             DRIFT, mean, "1", "higher", n=n, ci=ci, chance=level(null), goal=(">=", GOALS[DRIFT]),
-            p=p_value(null, mean), p_max=P_MAX, params={**facts, "ci_why": ci_why, "nulls": {"stretch": {"n": len(null)}}},
+            p=p_value(null, mean), p_max=P_MAX, params={**facts, "ci_why": ci_why},
         ),
         entry(ppm, slope, "ppm", "lower", n=peaks, ci=slope_ci, why=f"judged by {bound}", params=facts),
         entry(
@@ -175,6 +175,12 @@ def _drift(found: Sequence[SessionGroove], rng: np.random.Generator, draws: int)
             params={**facts, "what": "the end of the slope's 95 % interval that lies farther from 0"},
         ),
     ]  # fmt: skip
+
+
+def _energy_status(s: SessionGroove) -> str:
+    if s.energy.degenerate:
+        return "degenerate"
+    return "insufficient" if s.energy_p is None else "edge" if s.energy.edge else "ok"
 
 
 def _each(s: SessionGroove) -> list[Entry]:
@@ -193,7 +199,7 @@ def _each(s: SessionGroove) -> list[Entry]:
         entry(
             f"{ENERGY}.session", e.r, "1", "higher", n=e.n, p=s.energy_p, why=TOGETHER,
             chance=max((level(x) for x in (s.shifts, s.beats) if len(x)), default=None),
-            status="degenerate" if e.degenerate else "insufficient" if s.energy_p is None else "edge" if e.edge else "ok",
+            status=_energy_status(s),
             params={**who, **s.energy_facts()},
         ),
     ]  # fmt: skip

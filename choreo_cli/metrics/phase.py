@@ -53,7 +53,7 @@ class Peaks:
     span: float
 
 
-def pick_peaks(t_s: F64, y: F64, period_s: float, picking: Picking = Picking()) -> Peaks:  # noqa: B008 (frozen)
+def pick_peaks(t_s: F64, y: F64, period_s: float, picking: Picking = Picking()) -> Peaks:
     """Peaks of `y`, stretch by stretch of unbroken frames.
 
     Args:
@@ -77,7 +77,10 @@ def pick_peaks(t_s: F64, y: F64, period_s: float, picking: Picking = Picking()) 
         return Peaks(none, none, span)
     step = float(np.median(np.diff(t)))
     cuts = np.flatnonzero(np.diff(t) > 1.5 * step) + 1
-    found = [_peaks_of(a, b, step, span, period_s, picking) for a, b in zip(np.split(t, cuts), np.split(y, cuts))]  # noqa: B905
+    found = [
+        _peaks_of(a, b, step, span, period_s, picking)
+        for a, b in zip(np.split(t, cuts), np.split(y, cuts), strict=True)
+    ]
     at, height = (np.concatenate([f[k] for f in found]) for k in range(2))
     return Peaks(at[_stands_out(at, height, period_s, picking)], at, span)
 
@@ -173,7 +176,7 @@ def phase_lock(
     rng: np.random.Generator,
     *,
     draws: int = DRAWS,
-    picking: Picking = Picking(),  # noqa: B008 (frozen)
+    picking: Picking = Picking(),
 ) -> PhaseLock:
     """Pick the peaks of a control, place them in the beats, and stretch them `draws` times.
 

@@ -124,9 +124,7 @@ def pair_up(controls: Sequence[Control], frames: FrameSet, *, in_order: bool = F
         raise DataError(
             f"{len(controls)} controls, but {len(frames.sessions)} sessions to judge them by", hint="need as many"
         )
-    chosen = [
-        frames.sessions[k] if in_order else _session(by_id, c.session_id, frames) for k, c in enumerate(controls)
-    ]
+    chosen = [frames.sessions[k] if in_order else _session(by_id, c.session_id, frames) for k, c in enumerate(controls)]
     return [_track(c, s, frames) for c, s in zip(controls, chosen, strict=True)]
 
 

@@ -1,0 +1,64 @@
+"""Metric entries as rows of text for a person, and the verdict over all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+Entry = dict[str, Any]
+
+HEADER = ("figure", "value", "interval", "n", "chance", "p", "goal", "verdict")
+VERDICT = {True: "pass", False: "FAIL", None: "-"}
+
+
+def rows(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
+    """One row of `HEADER` for each entry; a session's own figures are indented under its name."""
+    return [
+        (
+            label(e),
+            "-" if e["value"] is None else f"{number(e['value'])} {e['unit']}".removesuffix(" 1"),
+            "-" if e["ci"] is None else f"{number(e['ci'][0])}..{number(e['ci'][1])}",
+            "-" if e["n"] is None else str(e["n"]),
+            "-" if e["chance"] is None else number(e["chance"]),
+            "-" if e["p"] is None else number(e["p"]),
+            goal(e),
+            VERDICT[e["pass"]] if e["pass"] is not None or e["goal"] is None else e["status"].replace("ok", "?"),
+        )
+        for e in entries
+    ]
+
+
+def label(e: Entry) -> str:
+    """The figure's name; `  session-0004 phase_coherence` for one session's."""
+    session = e["params"].get("session")
+    return e["name"] if session is None else f"  {session} {e['name'].split('.')[-2]}"
+
+
+def goal(e: Entry) -> str:
+    """`>= 0.6, p <= 0.01`."""
+    if e["goal"] is None:
+        return "-"
+    limit = e["params"].get("p_max")
+    return f"{e['goal']['op']} {number(e['goal']['value'])}" + (f", p <= {number(limit)}" if limit is not None else "")
+
+
+def number(value: float) -> str:
+    """A figure to four digits."""
+    return f"{value:.4g}"
+
+
+def remarks(entries: Sequence[Entry]) -> list[str]:
+    """A line for each gate that failed or that could not be judged, and why."""
+    lines = []
+    for e in entries:
+        if e["pass"] is False:
+            p = "" if e["p"] is None or "p_max" not in e["params"] else f" at p {number(e['p'])}"
+            lines.append(f"{e['name']} fails: {number(e['value'])}{p}, needs {goal(e)}")
+        elif e["pass"] is None and e["goal"] is not None:
+            lines.append(f"{e['name']} is not judged: {e['why']}")
+    return lines
+
+
+def failed(entries: Sequence[Entry]) -> bool:
+    """Whether a gate was judged and failed."""
+    return any(e["pass"] is False for e in entries)
