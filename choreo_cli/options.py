@@ -24,6 +24,18 @@ Roots = Annotated[
     list[str] | None,
     typer.Option("--root", metavar="ID=DIR", help="Where a root of the manifest lies now; repeatable."),
 ]
+Device = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda|mps", help="Where to compute.")]
+Sets = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting of the recipe; repeatable.")
+]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="Settings as YAML or TOML; --set wins.")
+]
+Split = Annotated[
+    str | None, typer.Option("--split", metavar="auto|keep|hash|loso", help="Which sessions are held out.")
+]
+Fold = Annotated[int | None, typer.Option("--fold", min=0, help="Of --split loso: which group is the test.")]
+RpsRun = Annotated[Path | None, typer.Option("--rps", metavar="RUN", help="Trained rps to build on.")]
 
 
 def app() -> typer.Typer:

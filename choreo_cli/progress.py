@@ -44,13 +44,14 @@ class Progress:
         """Report `done` of `total`. The domain calls this; it never prints itself."""
         self._done, self._total = done, total
         if not self.quiet:
-            self._show()
+            self._show(item)
         now = time.monotonic()
         if now - self._last >= HEARTBEAT_S:
             self._last = now
             self._write("running", item)
             if not self.quiet and not _is_tty(sys.stderr):
-                sys.stderr.write(f"choreo {self.label}: {done}{f' of {total}' if total else ''}\n")
+                where = f"{done}{f' of {total}' if total else ''}{f': {item}' if item else ''}"
+                sys.stderr.write(f"choreo {self.label}: {where}\n")
 
     def note(self, text: str) -> None:
         """One remark for the person, in any surroundings but --quiet."""
@@ -60,7 +61,7 @@ class Progress:
             self._bar.clear()
         sys.stderr.write(f"choreo {self.label}: {text}\n")
 
-    def _show(self) -> None:
+    def _show(self, item: str | None) -> None:
         if not _is_tty(sys.stderr):
             return
         if self._bar is None:
@@ -71,6 +72,8 @@ class Progress:
             )
         if self._total is not None:
             self._bar.total = self._total
+        if item is not None:
+            self._bar.set_postfix_str(item, refresh=False)
         self._bar.update(self._done - self._bar.n)
 
     def _write(self, state: str, item: str | None) -> None:

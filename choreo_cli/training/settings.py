@@ -96,14 +96,26 @@ def check_options(recipe: str, module: LaneModule, options: Mapping[str, Any]) -
         raise UsageError(f"{recipe} has no --{name}", hint=hint)
 
 
-def seeds_of(text: str) -> list[int]:
-    """`0,1,2` as seeds. Raises UsageError when it is no list of different whole numbers."""
+def seeds_of(text: str, only: int | None, seed: int) -> list[int]:
+    """`--seeds 0,1,2` as seeds, empty when it is not given.
+
+    Raises:
+        UsageError: no list of different whole numbers; `--only` without it or outside it; `--seed` beside it.
+    """
+    if not text:
+        if only is not None:
+            raise UsageError("--only needs --seeds", hint="name all seeds of the training there")
+        return []
     try:
         found = [int(part) for part in text.split(",")]
     except ValueError:
         found = []
     if not found or min(found) < 0 or len(set(found)) != len(found):
         raise UsageError(f"--seeds {text!r} is not a list of different seeds", hint="for example 0,1,2")
+    if seed:
+        raise UsageError("--seed and --seeds exclude each other")
+    if only is not None and only not in found:
+        raise UsageError(f"--only {only} is none of --seeds {text}")
     return found
 
 

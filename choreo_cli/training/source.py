@@ -1,0 +1,36 @@
+"""What a named input of a training is: a manifest to read, or something that the recipe opens by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from choreo_cli.errors import NoInputError
+
+# Files that are opened without a manifest: a pack, a frames Parquet, preferences.
+PLAIN = ("pack.json", "frames.parquet", "preferences.parquet")
+OTHERS = ("choreo.pairs", "choreo.sessions", "choreo.run", "choreo.inventory", "choreo.metrics")
+
+
+def manifest_of(source: Path, reads: Sequence[str]) -> Path | None:
+    """The manifest that a named input is or holds, None when it is opened without one.
+
+    Args:
+        source: A file or a folder.
+        reads: Kinds of manifest that the recipe reads, the usual one first.
+
+    Raises:
+        NoInputError: nothing is there.
+    """
+    if not source.exists():
+        raise NoInputError(f"no file or folder {source}", hint=f"need {' or '.join(f'{kind}/1' for kind in reads)}")
+    if not source.is_dir():
+        return None if source.suffix == ".parquet" or source.name in PLAIN else source
+    held = [source / f"{kind.partition('.')[2]}.json" for kind in (*reads, *OTHERS)]
+    own, others = held[: len(reads)], held[len(reads) :]
+    for file in own:
+        if file.is_file():
+            return file
+    if any((source / name).is_file() for name in PLAIN):
+        return None
+    return next((file for file in others if file.is_file()), None)
