@@ -14,6 +14,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "synth": ("commands.synth", "Make openly synthetic sessions with known truth"),
     "evaluate": ("commands.evaluate", "Judge runs and controls on held-out sessions, against chance"),
     "train": ("commands.train", "Train one recipe on frames, or on the run of another"),
+    "report": ("commands.report", "Judge runs and figures on one page: promote, hold, or what is missing"),
     "status": ("commands.status", "Tell how trainings are doing, and what this machine offers"),
     "inspect": ("commands.inspect", "Look inside any file: schema, ranges, gaps, histograms, a picture"),
     "check": ("commands.check", "Verify schema, bounds and hashes of any artefact"),

@@ -12,6 +12,7 @@ from choreo_cli.report.run_metrics import student_interval
 
 Entry = Mapping[str, Any]
 BySession = Mapping[str, Mapping[str, float]]
+Pair = tuple[str, Mapping[str, float], Mapping[str, float]]
 SESSION = ".session"  # ends the name of a figure of one session
 MIN_PAIRS = 3
 MAX_INPUTS = 2
@@ -76,7 +77,8 @@ def _judge(
 ) -> dict[str, Any]:
     first = next(iter(a.values()))
     sign = 1.0 if first["better"] == "higher" else -1.0
-    pairs = [("seeds", _by_seed(a), _by_seed(b)), ("sessions", *(s.get(key[0], {}) for s in by_session))]
+    left, right = (s.get(key[0], {}) for s in by_session)
+    pairs = [("seeds", _by_seed(a), _by_seed(b)), ("sessions", left, right)]
     gain, interval, how = _difference(a, b, sign, pairs)
     if interval is None:
         verdict = "not judged"
@@ -99,7 +101,7 @@ def _difference(
     a: Mapping[str, Entry],
     b: Mapping[str, Entry],
     sign: float,
-    pairs: Sequence[tuple[str, Mapping[str, float], Mapping[str, float]]],
+    pairs: Sequence[Pair],
 ) -> tuple[float | None, list[float] | None, str]:
     """(gain of B over A, its 95 % interval, how it was found)."""
     for what, x, y in pairs:

@@ -66,14 +66,12 @@ class _Index:
     def __init__(self, found: Gathered) -> None:
         self._known = found.known
         self._runs: dict[str, Artefact] = {}
-        self._weights: dict[str, Artefact] = {}
+        self._files: dict[str, Artefact] = {}
         manifests = sorted((a for a in found.known.values() if a.kind == "run"), key=_size)
         for a in manifests:  # a summary comes after its seeds, and wins
             for e in a.manifest.entries:
                 self._runs[str(e["id"])] = a
-                for name, sha in _files(e):
-                    if name == WEIGHTS or name.endswith(f"/{WEIGHTS}"):
-                        self._weights[sha] = a
+                self._files |= {sha: a for sha in _hashes(e)}
         self._outputs: dict[str, Artefact] = {}
         for a in found.known.values():
             for item in (a.made_by.get("outputs") or []) if a.kind in ("pairs", "sessions") else []:
@@ -103,7 +101,7 @@ class _Index:
         return sorted(found.values(), key=lambda n: n.origin is None or n.origin.kind != "run")
 
     def _by_digest(self, sha: str) -> Artefact | None:
-        return self._known.get(sha) or self._weights.get(sha) or self._outputs.get(sha)
+        return self._known.get(sha) or self._files.get(sha) or self._outputs.get(sha)
 
     def _stated(self, a: Artefact) -> Iterable[tuple[str, str, str]]:
         """(role, digest, run id) of everything a manifest says it was made from."""
@@ -131,5 +129,5 @@ def _size(a: Artefact) -> tuple[bool, int]:
     return any(e["path"] != "." for e in a.manifest.entries), len(a.manifest.entries)
 
 
-def _files(entry: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    return entry["files"].items() if isinstance(entry["files"], dict) else ()
+def _hashes(entry: Mapping[str, Any]) -> list[str]:
+    return [str(sha) for sha in entry["files"].values()] if isinstance(entry["files"], dict) else []

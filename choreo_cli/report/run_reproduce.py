@@ -22,6 +22,8 @@ DROPPED = frozenset(
 )  # fmt: skip
 MODEL_FILES = ("model.safetensors", "model.onnx", "model.npz")
 ONE_FILE = ("inventory", "metrics")  # kinds whose -o is a file
+# Which option of a command names data of its own, of those that keep no record of their line.
+OTHER_DATA = {"evaluate groove": "--against", "evaluate model": "--on"}
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _PLAIN = re.compile(r"[\w.+/ -]+")
 
@@ -147,8 +149,9 @@ class _Maker:
         if isinstance(argv, list) and all(isinstance(w, str) for w in argv):
             line = self.grammar.parse(argv)
             return line, "" if line is not None else "its command line is not one of this version"
-        words, params = str(a.made_by.get("command", "")).split(), a.made_by.get("params")
-        line = self.grammar.rebuild(words, params if isinstance(params, dict) else {}) if words else None
+        words, stated = str(a.made_by.get("command", "")).split(), a.made_by.get("params")
+        params = {"seed": a.made_by.get("seed"), **(stated if isinstance(stated, dict) else {})}
+        line = self.grammar.rebuild(words, params) if words else None
         return line, "" if line is not None else f"nothing says how {a.name} was made: no {a.kind}.run.json beside it"
 
     def _command(self, a: Artefact, line: Line, name: str) -> str:
@@ -212,9 +215,18 @@ class _Maker:
         wanted = (runs if a.kind == "metrics" else runs[:1]) or list(left[:1])
         if not wanted and a.kind == "metrics":
             return []
+        if a.kind == "metrics":
+            return [*(self._product(n.origin, folder=False) for n in wanted if n.origin), *self._other_data(a, left)]
         return [self._product(n.origin, folder=False) if n.origin else self.names.get(n.sha256) for n in wanted] or [
             None
         ]
+
+    def _other_data(self, a: Artefact, left: Sequence[Need]) -> list[str]:
+        """`--against DATA` and its like: a dataset that was judged on, and is not the one the models learnt from."""
+        flag = OTHER_DATA.get(str(a.made_by.get("command")))
+        learnt = {n.sha256 for m in left if m.origin is not None for n in self.origins.needs.get(m.origin.sha256, ())}
+        others = [n.origin for n in left if n.origin is not None and n.origin.kind != "run" and n.sha256 not in learnt]
+        return [flag, self._product(others[0], folder=True)] if flag and others else []
 
     def _product(self, origin: Artefact, *, folder: bool) -> str:
         base = self.names[origin.sha256]
