@@ -18,14 +18,18 @@ if TYPE_CHECKING:
 app = options.app()
 EXITS = (ExitCode.NO, ExitCode.DATA, ExitCode.NOINPUT, ExitCode.UNAVAILABLE, ExitCode.CANTCREAT, ExitCode.IO)
 EXAMPLES = (
-    ("choreo evaluate beats recordings/session-0000/truth/beats.txt recordings/session-0000/truth/beats.txt --table",
-     "Estimated beats against annotated ones"),
+    ("choreo train rps dataset --epochs 1 -o rps | choreo train mapper - --epochs 1 -o mapper"
+     " | choreo evaluate groove - --no-gate -o groove.json", "From frames to a judged mapper"),
+    ("choreo synth sessions --sessions 3 --minutes 0.5 --bpm 127 --seed 9 --frames-only -q -o others > others.json;"
+     " choreo evaluate groove mapper --against others --no-gate", "The negative control: every gate has to fail"),
+    ("choreo evaluate model rps mapper --no-gate --table", "Held-out figures of both"),
+    ("cd recordings/session-0000/truth; choreo evaluate beats beats.txt beats.txt", "Beat tracking, by the conventions of mir_eval"),
 )  # fmt: skip
 MAPPER = "choreo_cli.reflex.mapper_score"
 PLANNER = "choreo_cli.reflex.planner_score"
 
 RunPaths = Annotated[
-    list[Path] | None, typer.Argument(metavar="RUN...", help="Run folders or their run.json; - or nothing reads stdin.")
+    list[Path] | None, typer.Argument(metavar="RUN...", help="Run folders, or run.json; - or nothing reads stdin.")
 ]
 NoGate = Annotated[bool, typer.Option("--no-gate", help="Exit 0 although a gate failed.")]
 On = Annotated[Path | None, typer.Option("--on", metavar="DATA", help="Judge on this corpus, all of it held out.")]
@@ -67,9 +71,8 @@ def groove(
 ) -> int:
     """Phase coherence, energy correlation and drift of a mapper's controls on its held-out sessions.
 
-    Each stands beside chance: stretched clocks, blind clocks, circular shifts, other sessions. With --against the
-    controls meet motion and beats of sessions they were not made from (another seed, tempo 3-10 % apart): every gate
-    has to fail there, and the exit status is 1.
+    Each stands beside chance: stretched and blind clocks, circular shifts, other sessions. With --against the controls
+    meet sessions they were not made from (another seed, tempo 3-10 % apart): every gate has to fail, and exit is 1.
     """
     from choreo_cli.metrics import evaluate as work
     from choreo_cli.progress import Progress
@@ -123,14 +126,13 @@ def normalizer(
     out: options.OutFile = None,
     json: options.Json = False,
     table: options.TableOut = False,
-    quiet: options.Quiet = False,
 ) -> int:
     """Whether the latent normaliser lowers the variance of the mapper's held-out loss, over paired seeds."""
     from choreo_cli.metrics import evaluate as work
     from choreo_cli.metrics import lanes
 
     found = work.evaluate_normalizer(having, lacking, lanes.scorer(MAPPER, "normalizer_effect"), seed)
-    return _finish("normalizer", found, {}, seed, no_gate, quiet, out=out, json=json, as_table=table)
+    return _finish("normalizer", found, {}, seed, no_gate, False, out=out, json=json, as_table=table)
 
 
 def planner(
@@ -141,14 +143,13 @@ def planner(
     out: options.OutFile = None,
     json: options.Json = False,
     table: options.TableOut = False,
-    quiet: options.Quiet = False,
 ) -> int:
     """Whether the bar planner's events fall on the right bars, without spam."""
     from choreo_cli.metrics import evaluate as work
     from choreo_cli.metrics import lanes
 
     found = work.evaluate_planner(work.runs_in(*_named(runs, "planner", root)), lanes.scorer(PLANNER, "score_planner"))
-    return _finish("planner", found, {}, None, no_gate, quiet, out=out, json=json, as_table=table)
+    return _finish("planner", found, {}, None, no_gate, False, out=out, json=json, as_table=table)
 
 
 if find_spec(PLANNER) is not None:

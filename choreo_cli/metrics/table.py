@@ -7,7 +7,7 @@ from typing import Any
 
 Entry = dict[str, Any]
 
-HEADER = ("figure", "value", "interval", "n", "chance", "p", "goal", "verdict")
+HEADER = ("figure", "value", "interval", "chance", "p", "goal", "verdict")
 VERDICT = {True: "pass", False: "FAIL", None: "-"}
 
 
@@ -18,7 +18,6 @@ def rows(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
             label(e),
             "-" if e["value"] is None else f"{number(e['value'])} {e['unit']}".removesuffix(" 1"),
             "-" if e["ci"] is None else f"{number(e['ci'][0])}..{number(e['ci'][1])}",
-            "-" if e["n"] is None else str(e["n"]),
             "-" if e["chance"] is None else number(e["chance"]),
             "-" if e["p"] is None else number(e["p"]),
             goal(e),
@@ -35,16 +34,16 @@ def label(e: Entry) -> str:
 
 
 def goal(e: Entry) -> str:
-    """`>= 0.6, p <= 0.01`."""
+    """`>= 0.6, p<=0.01`."""
     if e["goal"] is None:
         return "-"
     limit = e["params"].get("p_max")
-    return f"{e['goal']['op']} {number(e['goal']['value'])}" + (f", p <= {number(limit)}" if limit is not None else "")
+    return f"{e['goal']['op']} {number(e['goal']['value'])}" + (f", p<={number(limit)}" if limit is not None else "")
 
 
 def number(value: float) -> str:
-    """A figure to four digits."""
-    return f"{value:.4g}"
+    """A figure to three digits; whole ones from 1000 on in full."""
+    return f"{value:.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.3g}"
 
 
 def remarks(entries: Sequence[Entry]) -> list[str]:
