@@ -102,7 +102,9 @@ class Draw:
     kept: Bool
 
 
-def draw(raw: F32, mask: Bool, standard: Standard, seen: Bool, chances: Dropped, key: tuple[int, int], items: I64) -> Draw:
+def draw(
+    raw: F32, mask: Bool, standard: Standard, seen: Bool, chances: Dropped, key: tuple[int, int], items: I64
+) -> Draw:
     """Standardise frames and drop from them; every draw follows from (seed, epoch, item) alone.
 
     Args:

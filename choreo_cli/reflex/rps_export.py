@@ -63,7 +63,9 @@ def _inputs(g: Any, rps: Rps) -> tuple[str, str]:
     value = g.node("Mul", [standard, given], "value")
     # A modality counts as measured when at least one of its columns is given.
     count = g.node("MatMul", [given, g.const("column_of_modality", membership(COLUMN_SLICES, WIDTH).T)], "count")
-    some = g.node("Mul", [g.node("Min", [count, one], "some"), g.const("seen", rps.seen.astype(np.float32))], "some_seen")
+    some = g.node(
+        "Mul", [g.node("Min", [count, one], "some"), g.const("seen", rps.seen.astype(np.float32))], "some_seen"
+    )
     return value, g.node("MatMul", [some, g.const("modality_of_latent", membership(BLOCK_SLICES, LATENT))], "measured")
 
 

@@ -76,12 +76,14 @@ class Weights(NamedTuple):
     """How the parts of the loss are weighed.
 
     Args:
-        literal: The roadmap's loss: gradient into both sides, mean square over latents.
+        literal: The roadmap's loss: mean square over latents, gradient into both sides.
         reconstruct: Weight of the inputs' reconstruction.
+        into_target: Whether the gradient also moves the latents that are predicted towards what can be predicted.
     """
 
     literal: bool
     reconstruct: float
+    into_target: bool = True
 
 
 def rps_loss(net: RpsNet, batch: Mapping[str, Tensor], weights: Weights) -> tuple[Tensor, dict[str, Tensor]]:
@@ -99,7 +101,7 @@ def rps_loss(net: RpsNet, batch: Mapping[str, Tensor], weights: Weights) -> tupl
     """
     measured = batch["measured"]
     z, guess = net(batch["x"], measured, batch["kept"])
-    square = (guess - (z if weights.literal else z.detach())) ** 2
+    square = (guess - (z if weights.into_target or weights.literal else z.detach())) ** 2
     parts: dict[str, Tensor] = {}
     if not weights.literal:
         # A block counts where there is another one to predict it from.

@@ -49,8 +49,8 @@ class Config(TrainConfig, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
     Args:
         form: `hidden` is the form that works: latents of fixed scale, a block predicted from the other blocks only, the
-            target without gradient, reconstruction of the inputs. `literal` is the roadmap's loss, which collapses; it
-            sets `reconstruct`, `feature_dropout` and `decay` to nothing and `init_scale` to 1.
+            reconstruction of the inputs. `literal` is the roadmap's loss, which collapses; it sets `reconstruct`,
+            `feature_dropout` and `decay` to nothing, `lr` to 1e-3 and `init_scale` to 1.
         clamp: What the spectral norm of the translators is bounded over: the `stacked` operator, which makes the prox
             map a contraction, or each `block`'s rows.
         limit: That bound.
@@ -58,10 +58,14 @@ class Config(TrainConfig, frozen=True, forbid_unknown_fields=True, kw_only=True)
         hidden: Hidden units of each encoder.
         modality_dropout: Chance of hiding a whole latent block as a source; never all of a frame's.
         feature_dropout: Chance of hiding each input that may be null although its modality is measured.
-        reconstruct: Weight of the reconstruction of the inputs from their own block.
+        into_target: Whether the gradient also moves the predicted latents. Without it they keep more of what only
+            their own modality knows, and are predicted less well.
+        reconstruct: Weight of the reconstruction of the inputs from their own block, by a linear map. Less of it lets
+            a block shrink to the one direction that the others predict best.
         init_scale: Factor on the usual initial weights of the translators.
     """
 
+    lr: Annotated[float, Meta(gt=0, le=10)] = 2e-3
     decay: bool = True
     form: Literal["hidden", "literal"] = "hidden"
     clamp: Literal["stacked", "block"] = "stacked"
@@ -70,7 +74,8 @@ class Config(TrainConfig, frozen=True, forbid_unknown_fields=True, kw_only=True)
     hidden: Positive = HIDDEN
     modality_dropout: Annotated[float, Meta(ge=0, lt=1)] = 0.2
     feature_dropout: Annotated[float, Meta(ge=0, lt=1)] = 0.1
-    reconstruct: Annotated[float, Meta(ge=0, le=1000)] = 0.1
+    into_target: bool = True
+    reconstruct: Annotated[float, Meta(ge=0, le=1000)] = 0.5
     init_scale: Annotated[float, Meta(gt=0, le=10)] = 0.3
 
 
@@ -105,7 +110,7 @@ class RpsRecipe:
 
     @property
     def weights(self) -> Weights:
-        return Weights(self.config.form == "literal", self.config.reconstruct)
+        return Weights(self.config.form == "literal", self.config.reconstruct, self.config.into_target)
 
     def model(self) -> nn.Module:
         """A fresh network."""
@@ -188,9 +193,10 @@ class RpsRecipe:
         for name in sorted(made, key=lambda n: (n == CARD, n)):
             files.write(ROLES[name], name, made[name])
         if self.latents is not None:
-            from choreo_cli.reflex.timelines import write_latents
+            from choreo_cli.reflex.timelines import file_name, write_latents
 
-            write_latents(rps, self.frames, self.latents)
+            for session in self.frames.sessions:
+                write_latents(self.latents / file_name(session.session_id, "latent"), rps, self.frames, session)
         return Finished(judge(rps, self.frames), self._notes(rps))
 
     def _files(self, net: RpsNet, created_by: Mapping[str, Any]) -> tuple[dict[str, bytes], Rps]:
@@ -238,8 +244,7 @@ class RpsRecipe:
         x[np.arange(len(rows)), np.arange(len(rows)) * 7 % len(COLUMNS)] = np.nan
         z = latents_of(net, rps.standard, x, mask, self.config.alpha, self.fitted.never_seen)
         difference(rps.latents(x, mask), z, "numpy and torch")
-        feeds = {"x": x, "mask": mask.astype(np.float32)}
-        parity(onnx, feeds, {"z": z, "z_normalised": rps.normalizer.apply(rps.latents(x, mask))}, atol=TWIN_ATOL)
+        parity(onnx, {"x": x, "mask": mask.astype(np.float32)}, {"z": z})
 
     def _notes(self, rps: Rps) -> list[str]:
         notes = list(self.frames.notes)
@@ -249,9 +254,6 @@ class RpsRecipe:
         if self.config.form == "literal":
             notes.append("the literal loss: small errors of latents that hardly vary; see rps.latent_alive")
         return notes
-
-
-TWIN_ATOL = 1e-5
 
 
 def _with(arrays: Mapping[str, Any], normalizer: Mapping[str, Any]) -> dict[str, Any]:
@@ -307,7 +309,9 @@ def resolved(config: Config, form: str | None) -> Config:
             raise UsageError(f"no form {form!r}", hint="choose from hidden, literal")
         config = msgspec.structs.replace(config, form=form)
     if config.form == "literal":
-        config = msgspec.structs.replace(config, reconstruct=0.0, feature_dropout=0.0, decay=False, init_scale=1.0)
+        config = msgspec.structs.replace(
+            config, reconstruct=0.0, feature_dropout=0.0, decay=False, lr=1e-3, init_scale=1.0
+        )
     return config
 
 

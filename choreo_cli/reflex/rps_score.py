@@ -168,7 +168,9 @@ class _Entries:
         def mean(of: Callable[[Sums], float]) -> Callable[[list[Sums]], float]:
             return lambda chosen: float(np.mean([of(s) for s in chosen]))
 
-        def add(name: str, value: Callable[[list[Sums]], float], better: str, goal: tuple[str, float], chance: Any) -> Any:
+        def add(
+            name: str, value: Callable[[list[Sums]], float], better: str, goal: tuple[str, float], chance: Any
+        ) -> Any:
             return self._entry(name, value, usable, "1", better, goal, chance, k=k, status=status, why=why)
 
         error = mean(lambda s: float(s.error[k] / max(s.spread()[k], 1e-300)))

@@ -14,9 +14,9 @@ class Translators(nn.Module):
     """For every block a Linear from all latents to it.
 
     With `hide_own` the columns of the block itself are zero and stay so: nothing can be learnt by copying. The norm
-    of the operator is bounded whenever it is read, and the gradient runs through the bound. Scaling after an Adam step
-    instead settles where Adam's steps balance the scaling, not where the loss is least: with the stacked clamp that
-    left a normalised error of .49 (hr) and .68 (ctx) where this reaches .03 and .05.
+    of the operator is bounded whenever it is read, and the gradient runs through the bound. Scaling the weights after
+    each Adam step instead settles where Adam's steps balance the scaling, not where the loss is least: held out, the
+    normalised error of ctx under the stacked clamp was .59 that way and .25 this way.
 
     Args:
         blocks: Width of each block.
