@@ -112,7 +112,7 @@ def _entry(file: Path, name: str, stale_s: float, now: float) -> dict[str, Any]:
     try:
         found = status.read(file)
     except (FormatError, OSError) as e:
-        why = " ".join(str(e).split())[:200]
+        why = e.message if isinstance(e, FormatError) else e.strerror
         found = Status("unknown", "failed", 0, "unreadable", 0, None, 0, why)
         return _fields(replace(found, path=name))
     age = max(0.0, now - found.updated_us / 1e6)

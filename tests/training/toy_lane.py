@@ -29,6 +29,7 @@ class Config(TrainConfig, frozen=True, forbid_unknown_fields=True, kw_only=True)
     width: Positive = 4
     slow_ms: float = 0.0
     fail_at: int = -1
+    nan_at: int = -1
     taps: tuple[int, ...] = (1, 2)
 
 
@@ -36,12 +37,12 @@ class Toy:
     """See `training.recipe.Recipe`."""
 
     name = "toy"
-    parents: list[dict[str, Any]] = []
     n_items = 160
     synthetic = True
 
     def __init__(self, job: Job) -> None:
         self.config, self.job = job.config, job
+        self.parents: list[dict[str, Any]] = []
         data = b"" if job.manifest is None else job.manifest.sha256.encode()
         sha = hashlib.sha256(data).hexdigest()
         self.inputs = [{"role": "frames", "sha256": sha, "schema": "choreo.sessions/1"}]
@@ -63,6 +64,8 @@ class Toy:
             time.sleep(self.config.slow_ms / 1000)
         if self.config.fail_at == epoch:
             raise ValueError("a broken recipe")
+        if 0 <= self.config.nan_at <= epoch:
+            return {"x": torch.from_numpy(self.x[items]) * torch.nan, "y": torch.from_numpy(self.y[items])}
         return {"x": torch.from_numpy(self.x[items]), "y": torch.from_numpy(self.y[items])}
 
     def loss(
