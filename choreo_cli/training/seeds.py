@@ -13,7 +13,9 @@ from formats.manifest import Manifest, decode
 RUN = "run.json"
 LOCK_S = 60.0
 # Members of a run's provenance that all seeds of one training share.
-SHARED = ("command", "choreo", "params", "inputs")
+SHARED = ("command", "choreo", "params")
+# A recipe that stands on another model takes the one of the same seed: these inputs differ between seeds.
+MODEL = "choreo.checkpoint/1"
 
 
 def folder_of(seed: int) -> str:
@@ -27,7 +29,7 @@ def gather(out: Path, seeds: Sequence[int], created_by: Mapping[str, Any]) -> tu
     Args:
         out: Folder of the summary.
         seeds: Every seed of the training.
-        created_by: Provenance of one of its runs; the others must agree in `SHARED`.
+        created_by: Provenance of one of its runs; the others must agree in `SHARED` and in the data they read.
     """
     found, missing = [], []
     for seed in seeds:
@@ -38,11 +40,24 @@ def gather(out: Path, seeds: Sequence[int], created_by: Mapping[str, Any]) -> tu
             missing.append(seed)
             continue
         same = run.kind == "choreo.run" and run.created_by.get("seed") == seed and len(run.entries) == 1
-        if same and all(run.created_by.get(k) == created_by[k] for k in SHARED):
+        same = same and all(run.created_by.get(k) == created_by[k] for k in SHARED)
+        if same and _data_of(run.created_by) == _data_of(created_by):
             found.append(run)
         else:
             missing.append(seed)
     return found, missing
+
+
+def _data_of(created_by: Mapping[str, Any]) -> list[Any]:
+    return [i for i in created_by["inputs"] if i["schema"] != MODEL]
+
+
+def _every_input(runs: Sequence[Manifest]) -> list[Any]:
+    """Inputs of all runs, each once, in the order of the seeds."""
+    found: list[Any] = []
+    for run in runs:
+        found += [i for i in run.created_by["inputs"] if i not in found]
+    return found
 
 
 def provenance(created_by: Mapping[str, Any], seeds: Sequence[int]) -> dict[str, Any]:
@@ -87,7 +102,7 @@ def summarise(
             around.note(f"no summary yet: seeds {', '.join(map(str, missing))} are not there")
             return doc
         atomic.sweep(out, recursive=False)
-        folder = make(provenance(made_by, seeds))
+        folder = make(provenance({**runs[0].created_by, "inputs": _every_input(runs)}, seeds))
         before = folder.done_before()
         if before is not None:
             return before
