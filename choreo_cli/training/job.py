@@ -270,7 +270,7 @@ def entry(opened: Opened, fitted: Fitted, folder: RunFolder, metrics: list[dict[
         "epochs": float(fitted.epochs),
         "parameters": fitted.parameters,
         "device": opened.asked.device.partition(":")[0],
-        "config": msgspec.to_builtins(opened.asked.job.config),
+        "config": msgspec.to_builtins(opened.recipe.config),
         "data": recipe.data,
         "parents": recipe.parents,
         "files": {name: sha for name, (_, sha) in sorted(folder.files.items())},
