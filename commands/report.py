@@ -117,7 +117,7 @@ def parse(argv: Sequence[str]) -> Line | None:
             flag = "" if p.param_type_name == "argument" else _flag(p, value)
             plain = p.param_type_name == "option" and p.is_flag
             values.append(Value(flag, None if plain else str(value), p.type.name in ("path", "file")))
-    return Line(tuple(words), tuple(values))
+    return Line(tuple(words), tuple(sorted(values, key=lambda v: bool(v.flag))))
 
 
 def rebuild(words: Sequence[str], params: Mapping[str, Any]) -> Line | None:

@@ -71,7 +71,7 @@ class _Index:
         for a in manifests:  # a summary comes after its seeds, and wins
             for e in a.manifest.entries:
                 self._runs[str(e["id"])] = a
-                self._files |= {sha: a for sha in _hashes(e)}
+                self._files |= dict.fromkeys(_hashes(e), a)
         self._outputs: dict[str, Artefact] = {}
         for a in found.known.values():
             for item in (a.made_by.get("outputs") or []) if a.kind in ("pairs", "sessions") else []:
