@@ -7,7 +7,6 @@ shifted around the session.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from choreo_cli.errors import DataError
-from choreo_cli.reflex.bars import BEATS_PER_BAR, beat_numbers
+from choreo_cli.reflex.bars import beat_numbers
 from choreo_cli.reflex.planner import Event, Planner, Rules
 from formats.columns import CONTROLS, INPUTS
 from formats.metrics import entry
@@ -112,14 +111,17 @@ def _judge_session(
     if len(drive[0]) != len(x):
         return f"{len(drive[0])} rows of controls for {len(x)} frames"
     beats = beat_numbers(x[:, NAMES.index("beat_phase")], frames.step_us)
-    bars = int(beats.max(initial=-1)) // BEATS_PER_BAR
+    per_bar = rules.beats_per_bar
+    bars = int(beats.max(initial=-1)) // per_bar
     if bars < 4:
-        return "fewer than four bars"
+        return "fewer than four bars with beats"
+    if not np.isfinite(drive[0]).any():
+        return "no frame has a measured body"
     told = plan(beats, *drive, rules, None if ahead is None else ahead(session))
     t_us = np.asarray(frames.t_us[session.slice])
-    truth = _sections(frames, session, beats, t_us)
+    truth = _sections(frames, session, beats, t_us, per_bar)
     name = "sections" if truth is not None else "loudness"
-    changes, steps = truth if truth is not None else _loudness(x[:, LOUDNESS], beats)
+    changes, steps = truth if truth is not None else _loudness(x[:, LOUDNESS], beats, per_bar)
     if not len(changes):
         return "no change of section"
     minutes = float(t_us[-1] - t_us[0]) / 6e7
@@ -140,24 +142,31 @@ def _controls(folder: Path | None, session: FrameSession) -> tuple[F64, F64] | N
     )
 
 
-def _sections(frames: FrameSet, session: FrameSession, beats: I64, t_us: I64) -> tuple[I64, F64] | None:
-    """(C,) bars in which a section of a synthetic session begins, and the step of its level; None without truth."""
+def _sections(frames: FrameSet, session: FrameSession, beats: I64, t_us: I64, per_bar: int) -> tuple[I64, F64] | None:
+    """(C,) bars in which a section of a synthetic session begins, and the step of its log level; None without truth."""
+    from formats.errors import FormatError
+    from formats.jsonstrict import loads
+
     file = frames.folder / session.session_id / "meta.json"
     if not (session.synthetic and file.is_file()):
         return None
-    sections = json.loads(file.read_bytes()).get("body_sections", [])
-    starts = np.array([s["start_us"] for s in sections[1:]], np.int64)
-    level = np.array([s["level"] for s in sections], np.float64)
+    try:
+        sections = loads(file.read_bytes(), file=file)["body_sections"]
+        starts = np.array([s["start_us"] for s in sections[1:]], np.int64)
+        level = np.array([s["level"] for s in sections], np.float64)
+    except (KeyError, TypeError, ValueError):
+        raise FormatError("has no body_sections with start_us and level", file=file) from None
     row = np.searchsorted(t_us, starts)
-    inside = row < len(t_us)
-    # The beat at the boundary may be a rounding away from its frame: the nearest bar line is meant.
-    bars = np.round((beats[row[inside]] + 1e-9) / BEATS_PER_BAR).astype(np.int64)
-    return bars, np.diff(np.log(level))[inside]
+    known = row < len(t_us)
+    known[known] = beats[row[known]] >= 0
+    # The first frame of a section may still be told to the beat before it: the nearest bar line is meant.
+    bars = np.round(beats[row[known]] / per_bar).astype(np.int64)
+    return bars, np.diff(np.log(np.maximum(level, 1e-3)))[known]
 
 
-def _loudness(energy: F64, beats: I64) -> tuple[I64, F64]:
+def _loudness(energy: F64, beats: I64, per_bar: int) -> tuple[I64, F64]:
     """(C,) bars in which the music's loudness steps, and the steps: local maxima of four bars against four."""
-    bar = beats // BEATS_PER_BAR
+    bar = beats // per_bar
     count = int(bar.max()) + 1
     use = (beats >= 0) & np.isfinite(energy)
     n = np.bincount(bar[use], minlength=count)
