@@ -38,7 +38,7 @@ def encode(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str] | Non
     blocks, at = [], 0
     # Widest items first, then by name: every array then starts aligned.
     for name in sorted(arrays, key=lambda k: (-arrays[k].dtype.itemsize, k)):
-        array = np.ascontiguousarray(arrays[name])
+        array = np.asarray(arrays[name], order="C")  # ascontiguousarray would give a scalar a dimension
         code = _CODES.get(array.dtype.newbyteorder("<"))
         if code is None:
             raise FormatError(f"{array.dtype} cannot be stored as a tensor", field=name)

@@ -199,8 +199,9 @@ def _train(run: _Run, stop: Callable[[], bool], after_checkpoint: Callable[[Path
             with _interruptible(stop, run):
                 _evaluate(run)
             meter.lap("validation")
-        now.early, asked = crew.agree(now.early, stop())
-        over = now.early or now.step == plan.steps
+        cut = plan.is_judged(now.step) and now.judged != now.step  # stopped in the middle of that validation
+        now.early, asked, cut = crew.agree(now.early, stop(), cut)
+        over = now.early or (now.step == plan.steps and not cut)
 
         # save
         if over or asked or meter.is_checkpoint_due(config.checkpoint_s):
