@@ -132,6 +132,7 @@ def plan_of(recipe: Recipe, overfit: int = 0) -> Plan:
         raise UsageError(f"--overfit {overfit}: need a number of items, 1 or more")
     items = min(overfit, recipe.n_items) if overfit else recipe.n_items
     steps = config.epochs * order.steps_per_epoch(recipe.n_items, config.batch)
+    steps = min(steps, config.steps or steps)
     per_epoch = order.steps_per_epoch(items, config.batch)
     every = 0 if overfit else per_epoch * config.validate_every
     return Plan(items, config.batch, steps, per_epoch, every, config.ema > 0)

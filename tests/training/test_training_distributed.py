@@ -181,16 +181,3 @@ def test_processes_are_those_of_the_launcher(monkeypatch: pytest.MonkeyPatch) ->
     assert runtime.process_count() == 1
     monkeypatch.setenv("RANK", "3")
     assert (runtime.process_count(), runtime.process_rank()) == (8, 3)
-
-
-def test_accelerate_stays_away_from_a_single_process(tmp_path: Path) -> None:
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from pathlib import Path\nfrom training_toy import Toy, fit\n"
-        "fit(Toy(epochs=1), Path(sys.argv[2]), identity='x', seed=0)\n"
-        "print('accelerate' in sys.modules)\n"
-    )
-    env = {**os.environ, "PYTHONPATH": str(TOP)}
-    words = [sys.executable, "-c", code, str(TOY.parent), str(tmp_path)]
-    done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout == "False\n"

@@ -292,5 +292,8 @@ def test_the_plan_is_known_before_the_run() -> None:
     assert (plan.items, plan.per_epoch, plan.steps, plan.every) == (150, 5, 150, 10)
     assert [s for s in range(151) if plan.is_judged(s)] == list(range(10, 151, 10))
     assert plan_of(Toy(**FULL), 10_000).items == 150
+    short = plan_of(Toy(items=150, epochs=30, steps=12))
+    assert (short.steps, [s for s in range(13) if short.is_judged(s)]) == (12, [5, 10, 12])
+    assert plan_of(Toy(items=150, epochs=2, steps=999)).steps == 10
     with pytest.raises(UsageError, match="--overfit -1"):
         plan_of(Toy(), -1)

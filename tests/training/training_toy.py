@@ -113,6 +113,8 @@ def said(log: Path) -> int:
 
 def kill(folder: Path, kills: int, seed: int) -> None:
     """Train with a checkpoint after every step or two, in children that are killed; prints how many were."""
+    import torch._dynamo  # noqa: F401  the first optimiser of a process asks for it: a second for every child
+
     rng = random.Random(seed)
     done = 0
     log = folder / "log.jsonl"
@@ -150,7 +152,8 @@ def through_the_entry_point(folder: Path, log: Path, config: dict[str, Any]) -> 
                 toy, folder, identity="toy", seed=3, device=device, stop=lambda: signals.asked != 0, log=say, beat=say
             )
             if fitted.leads:
-                say({"kind": "end", "state": fitted.state, "steps": fitted.steps, "kept": fitted.kept})
+                end = {"kind": "end", "state": fitted.state, "steps": fitted.steps, "kept": fitted.kept}
+                say({**end, "accelerate": "accelerate" in sys.modules})
         return 0
 
     program._run = run
