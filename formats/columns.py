@@ -258,7 +258,7 @@ STATUS = Table(
         Column("loss", "float64", nullable=True, doc="last training loss, null for commands without one"),
         Column("eta_s", "float64", "s", 0, nullable=True, doc="seconds left, null when unknown"),
         Column("path", "str", doc="run folder, relative to the folder that was asked about; `.` is the file's own"),
-        Column("age_s", "float64", "s", 0, nullable=True, doc="age of the heartbeat when it was read, null in the file"),
+        Column("age_s", "float64", "s", 0, nullable=True, doc="age of the heartbeat as it was read, null in the file"),
     ),
 )  # fmt: skip
 

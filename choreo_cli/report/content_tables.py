@@ -21,7 +21,7 @@ def ours(source: Source, family: str) -> Content:
     """Open an artefact of a family of `recognise`. Raises FormatError when it is damaged or has no inside."""
     opened = {
         "parquet": parquet, "manifest": manifest, "sealed": sealed, "npz": npz, "tensors": tensors, "npy": npy,
-        "packets": packets, "control_map": control_map, "png": png, "sums": sums,
+        "packets": packets, "run_log": run_log, "control_map": control_map, "png": png, "sums": sums,
     }.get(family)  # fmt: skip
     if opened is None:
         raise FormatError("not a kind of file choreo knows", file=source.path, hint="choreo discover lists the rest")
@@ -173,6 +173,18 @@ def packets(path: Path) -> Content:
     content.signals.append(Signal("t_us", np.array([p.t_us for p in found], np.int64), "us"))
     content.body = [{"kind": k, **to_dict(p)} for k, p in zip(kinds, found, strict=True)]
     return content
+
+
+def run_log(path: Path) -> Content:
+    """The curves of a training: every figure of its steps."""
+    from formats.run_log import NAME, read
+
+    found = read(path)
+    steps = [r for r in found if r["kind"] == "step"]
+    names = [k for k in (steps[0] if steps else {}) if k != "kind"]
+    signals = [Signal(k, np.array([np.nan if r.get(k) is None else r[k] for r in steps], np.float64)) for k in names]
+    facts = {"steps": len(steps), "validations": len(found) - len(steps)}
+    return Content(path, "document", NAME, len(found), signals, facts=facts, body=found)
 
 
 def control_map(path: Path) -> Content:

@@ -13,6 +13,7 @@ from formats.foreign import registry
 from formats.foreign.registry import Reader
 from formats.foreign.source import Source, open_regular
 from formats.packet_log import is_packets
+from formats.run_log import is_run_log
 from formats.wholeness import PNG_START
 
 _TAIL = 4096
@@ -24,7 +25,7 @@ class Kind:
     """What a file was recognised as.
 
     Args:
-        family: `parquet npz tensors npy manifest sealed packets png control_map sums foreign` or `unknown`.
+        family: `parquet npz tensors npy manifest sealed packets run_log png control_map sums foreign` or `unknown`.
         reader: The reader of a foreign file.
     """
 
@@ -67,6 +68,8 @@ def _by_ends(head: bytes, tail: bytes) -> str | None:
         return "npz"
     if is_packets(head, tail):
         return "packets"
+    if is_run_log(head):
+        return "run_log"
     if head.startswith(b'{"schema":"choreo.') or b'\n],"head_sha256":"' in tail:
         return "manifest"
     if b',\n "sha256": "' in tail[-120:] or head.startswith(b'{\n "schema": "choreo.'):

@@ -210,6 +210,13 @@ def _packets(path: Path, verdict: Verdict, hashed: bool) -> None:
     packet_log.read(path)
 
 
+def _run_log(path: Path, verdict: Verdict, hashed: bool) -> None:
+    from formats import run_log
+
+    verdict.schema = run_log.NAME
+    run_log.read(path)
+
+
 def _sums(path: Path, verdict: Verdict, hashed: bool) -> None:
     from choreo_cli.report.checksums import parse
 
@@ -233,6 +240,7 @@ _FAMILIES: dict[str, Callable[[Path, Verdict, bool], None]] = {
     "manifest": _manifest,
     "sealed": _sealed,
     "packets": _packets,
+    "run_log": _run_log,
     "sums": _sums,
     "control_map": _control_map,
 }

@@ -157,7 +157,8 @@ def run(opened: Opened, folder: RunFolder, around: Around) -> bytes:
 
 def done_before(opened: Opened, folder: RunFolder) -> bytes | None:
     """`run.json` of an equal run that is whole, with the timelines that are asked for; None when there is work."""
-    return None if opened.asked.force or _timelines_missing(opened) else folder.done_before()
+    before = None if opened.asked.force else folder.done_before()
+    return None if before is not None and _timelines_missing(opened, folder.path) else before
 
 
 def follow(opened: Opened, folder: RunFolder) -> None:
@@ -288,23 +289,24 @@ def _metrics(created_by: Mapping[str, Any], entries: list[dict[str, Any]]) -> by
     return encode(Manifest("choreo.metrics/1", {**created_by, "outputs": []}, entries))
 
 
-def _timelines_missing(opened: Opened) -> bool:
-    """Whether timelines were asked for that this very run has not written: they lie outside the run's folder."""
-    return any(
-        not _is_filled(Path(opened.asked.job.options[option]), stem, opened.created_by["run_id"])
-        for option, stem in TIMELINES.items()
-        if option in opened.asked.job.options
-    )
+def _timelines_missing(opened: Opened, path: Path) -> bool:
+    """Whether timelines were asked for that this very model has not written: they lie outside the run's folder."""
+    from formats.atomic import sha256_file
+    from formats.checkpoint import WEIGHTS
+
+    asked = {Path(opened.asked.job.options[k]): stem for k, stem in TIMELINES.items() if k in opened.asked.job.options}
+    if not asked:
+        return False
+    model = f"choreo.model.{opened.asked.recipe}", sha256_file(path / WEIGHTS)
+    return any(not _is_filled(folder, stem, *model) for folder, stem in asked.items())
 
 
-def _is_filled(folder: Path, stem: str, run_id: str) -> bool:
-    import json
-
+def _is_filled(folder: Path, stem: str, key: str, sha256: str) -> bool:
     from formats.errors import FormatError
     from formats.tables import read_metadata
 
     files = sorted(folder.glob(f"*_{stem}.parquet")) if folder.is_dir() else []
     try:
-        return bool(files) and all(json.loads(read_metadata(f)["choreo"])["run_id"] == run_id for f in files)
-    except (FormatError, OSError, KeyError, ValueError, TypeError):
+        return bool(files) and all(read_metadata(f).get(key) == sha256 for f in files)
+    except (FormatError, OSError):
         return False

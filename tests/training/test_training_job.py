@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import socket
@@ -266,13 +267,14 @@ def test_latents_that_are_missing_are_work_to_do(toy: Any, tmp_path: Path) -> No
     train(asked(toy, tmp_path), tmp_path / "run")
     found = job.open_job(asked(toy, tmp_path, options={"latents": tmp_path / "latents"}))
     assert job.done_before(found, OutputFolder(tmp_path / "run", "run", found.created_by)) is None
-    _latents(tmp_path / "latents", "another run")
+    _latents(tmp_path / "latents", "another model")
     assert job.done_before(found, OutputFolder(tmp_path / "run", "run", found.created_by)) is None
-    _latents(tmp_path / "latents", found.created_by["run_id"])
+    weights = (tmp_path / "run" / "model.safetensors").read_bytes()
+    _latents(tmp_path / "latents", hashlib.sha256(weights).hexdigest())
     assert job.done_before(found, OutputFolder(tmp_path / "run", "run", found.created_by)) is not None
 
 
-def _latents(folder: Path, run_id: str) -> None:
+def _latents(folder: Path, sha256: str) -> None:
     import numpy as np
 
     from formats.columns import LATENTS
@@ -280,8 +282,7 @@ def _latents(folder: Path, run_id: str) -> None:
 
     columns: dict[str, Any] = {c.name: np.zeros(1, c.dtype) for c in LATENTS.columns if c.dtype != "str"}
     folder.mkdir(exist_ok=True)
-    made_by = json.dumps({"run_id": run_id})
-    write_table(folder / "a_latent.parquet", LATENTS, {"session_id": ["a"], **columns}, {"choreo": made_by})
+    write_table(folder / "a_latent.parquet", LATENTS, {"session_id": ["a"], **columns}, {"choreo.model.toy": sha256})
 
 
 def test_a_dry_run_writes_nothing_and_counts_right(toy: Any, tmp_path: Path) -> None:
