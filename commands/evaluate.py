@@ -23,10 +23,9 @@ EXAMPLES = (
     ("choreo synth sessions --sessions 3 --minutes 0.5 --bpm 127 --seed 9 --frames-only -q -o others > others.json;"
      " choreo evaluate groove mapper --against others --no-gate", "The negative control: every gate has to fail"),
     ("choreo evaluate model rps mapper --no-gate --table", "Held-out figures of both"),
-    ("cd recordings/session-0000/truth; choreo evaluate beats beats.txt beats.txt", "Beat tracking, by the conventions of mir_eval"),
+    ("cd recordings/session-0000/truth; choreo evaluate beats beats.txt beats.txt", "Estimated beats, annotated beats"),
 )  # fmt: skip
-MAPPER = "choreo_cli.reflex.mapper_score"
-PLANNER = "choreo_cli.reflex.planner_score"
+MAPPER, PLANNER = "choreo_cli.reflex.mapper_score", "choreo_cli.reflex.planner_score"
 
 RunPaths = Annotated[
     list[Path] | None, typer.Argument(metavar="RUN...", help="Run folders, or run.json; - or nothing reads stdin.")

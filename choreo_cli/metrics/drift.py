@@ -31,7 +31,7 @@ class Drift:
         mean_phase_rad: (W,) mu_w.
         R: (W,) resultant of each window.
         excursion: (max - min of the unwrapped mu_w) / 2 pi, cycles.
-        ppm: Theil-Sen slope of the unwrapped deviations; positive when the control falls behind.
+        ppm: Theil-Sen slope of the unwrapped deviations over the peaks' own times; positive = it falls behind.
         ppm_ci: Its 95 % interval.
         intercept_s: median d - slope median t.
         t_s: Times of the fitted peaks.

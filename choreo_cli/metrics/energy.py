@@ -16,6 +16,7 @@ MAX_LAG_S = 0.1
 MIN_SHIFT_S = 5.0
 MIN_SECONDS = 3.0
 _FLAT = 1e-9  # standard deviation, of the signal's size, below which it is constant
+_TIE = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ def correlate(x: F64, y: F64, rate_hz: float, max_lag_s: float = MAX_LAG_S) -> E
     if not len(live):
         return Energy(None, None, None, False, lags / rate_hz, curve, both, None, True)
     top = curve[live].max()
-    tied = [int(k) for k in live if curve[k] == top]
+    tied = [int(k) for k in live if curve[k] >= top - _TIE]
     nearness = [(abs(k - most), k) for k in tied]
     best = min(nearness)[1]
     r0 = float(curve[most]) if np.isfinite(curve[most]) else None
