@@ -194,9 +194,11 @@ class _File:
             if whole:
                 verify_open(self.handle, path)
             _few_columns(self.handle, path)
-            self.pq = pq.ParquetFile(
-                self.handle, page_checksum_verification=True, read_dictionary=list(strings_as_dictionary or [])
-            )
+            wanted = list(strings_as_dictionary or [])
+            try:
+                self.pq = pq.ParquetFile(self.handle, page_checksum_verification=True, read_dictionary=wanted)
+            except KeyError:  # a column that is not there: another table, which the caller says better
+                self.pq = pq.ParquetFile(self.handle, page_checksum_verification=True)
             self.schema = self.pq.schema_arrow
         except FormatError:
             self.handle.close()

@@ -105,8 +105,10 @@ def interval(found: Margins) -> tuple[float, float] | None:
     a, b = found.clips.T
     shared = (a[:, None] == a) | (a[:, None] == b) | (b[:, None] == a) | (b[:, None] == b)
     variance = max(float(influence @ shared @ influence), float((influence**2).sum()))
-    half = 1.959964 * math.sqrt(variance)
-    return max(0.0, value - half), min(1.0, value + half)
+    # On the logit scale it covers 95 % also near 1; on its own scale 90 to 93 % (simulated, 30 to 150 clips).
+    inside = min(max(value, 0.5 / n), 1 - 0.5 / n)
+    middle, half = math.log(inside / (1 - inside)), 1.959964 * math.sqrt(variance) / (inside * (1 - inside))
+    return 1 / (1 + math.exp(half - middle)), 1 / (1 + math.exp(-half - middle))
 
 
 def clip_bootstrap(found: Margins, rng: np.random.Generator) -> tuple[float, float] | None:

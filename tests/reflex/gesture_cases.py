@@ -32,13 +32,15 @@ def random_frames(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.nda
     return x, mask, 1_000_000 + 20_000 * np.arange(n, dtype=np.int64)
 
 
-def synthetic_set(folder: Path, *, sessions: int, minutes: float, seed: int) -> Path:
+def synthetic_set(folder: Path, *, sessions: int, minutes: float, seed: int, decoupled: bool = False) -> Path:
     """Frames-only synthetic sessions at three tempi."""
     from choreo_cli.outputs import output_folder
     from choreo_cli.progress import Progress
     from choreo_cli.sessions.synth import SynthOptions, write_sessions
 
-    options = SynthOptions(sessions=sessions, minutes=minutes, bpm=(92.0, 120.0, 140.0), seed=seed, material=False)
+    options = SynthOptions(
+        sessions=sessions, minutes=minutes, bpm=(92.0, 120.0, 140.0), seed=seed, material=False, decoupled=decoupled
+    )
     with output_folder(folder, "sessions", {"run_id": "0" * 12}) as out, Progress("", quiet=True) as bar:
         made = write_sessions(options, folder, bar)
         out.finish(made.entries, 0, [])
