@@ -79,11 +79,10 @@ def decide(
         parts.append(_count(len(damage), "file is not what its run says", "files are not what their runs say"))
         word, code, sentence = HOLD, 1, f"{_joined([p for p in parts if p])}."
         if missing:
-            sentence += f" {_count(len(missing), 'piece', 'pieces')} of evidence would be missing besides."
+            sentence += f" {_missing(len(missing))} besides."
     elif missing:
         word, code = INCOMPLETE, 3
-        are = "piece of evidence is" if len(missing) == 1 else "pieces of evidence are"
-        sentence = f"Nothing failed, but {len(missing)} {are} missing."
+        sentence = f"Nothing failed, but {_missing(len(missing))}."
         reasons = [f"MISSING {e.what}: {e.text}" for e in missing]
     else:
         word, code = PROMOTE, 0
@@ -147,7 +146,7 @@ def _judged(rows: Sequence[Row]) -> Evidence:
 def _literal(groups: Sequence[Group]) -> Evidence:
     form = next((g for g in groups if g.recipe == "rps" and g.beside and "literal" in g.ablation), None)
     if form is not None:
-        return Evidence("literal RPS", True, f"stands beside the default ({len(form.runs)} runs)")
+        return Evidence("literal RPS", True, f"stands beside the default ({_count(len(form.runs), 'run', 'runs')})")
     return Evidence("literal RPS", False, "no run of the literal loss beside the default; name one too")
 
 
@@ -223,6 +222,10 @@ def _shown(r: Row) -> str:
 
 def _count(n: int, one: str, many: str) -> str:
     return "" if n == 0 else f"{n} {one if n == 1 else many}"
+
+
+def _missing(n: int) -> str:
+    return f"{n} {'piece of evidence is' if n == 1 else 'pieces of evidence are'} missing"
 
 
 def _joined(parts: Sequence[str]) -> str:

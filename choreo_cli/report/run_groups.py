@@ -69,10 +69,17 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
         judged = plain[0] if plain else sets[0]
         ordered = [judged, *(m for m in sets if m is not judged)]
         for members in ordered:
-            title = recipe if members is judged else f"{recipe}, {_difference(judged[0], members[0])}"
+            ablation = ablation_of(members[0])
+            title = recipe if members is judged else f"{recipe}, {ablation or _difference(judged[0], members[0])}"
             kept = tuple(sorted(members, key=lambda r: int(r.entry["seed"])))
-            found.append(Group(recipe, kept, members is not judged, title, ablation_of(members[0])))
+            found.append(Group(recipe, kept, members is not judged, _unused(title, found), ablation))
     return found
+
+
+def _unused(title: str, groups: Sequence[Group]) -> str:
+    """The title, numbered when another group has it already."""
+    same = sum(g.title == title or g.title.startswith(f"{title} (") for g in groups)
+    return f"{title} ({same + 1})" if same else title
 
 
 def ablation_of(run: Run) -> str:

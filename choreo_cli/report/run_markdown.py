@@ -129,7 +129,7 @@ def span(interval: Sequence[float] | None) -> str:
 def _metrics(rows: Sequence[Mapping[str, Any]]) -> str:
     lines = [
         (
-            text(r["name"]), text(r["source"]), value(r),
+            text(f"{r['name']} {r['of']}"), text(r["source"]), value(r),
             span(r["interval"]), number(r["n"]), number(r["chance"]), number(r["p"]), text(r["gate"]) or "–",
             f"{SYMBOL[r['verdict']]} {r['verdict']}" + (f": {text(r['why'])}" if r["why"] and r["goal"] else ""),
         )

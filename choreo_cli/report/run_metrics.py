@@ -36,12 +36,23 @@ def group_rows(group: Group) -> list[Row]:
 def evaluation_rows(source: Artefact, made_of: Mapping[str, Artefact]) -> list[Row]:
     """Rows of a `choreo.metrics/1`; those of decoupled sessions are the negative control."""
     control = is_control(source, made_of)
-    title = source.made_by.get("command") or source.name
+    title = str(source.made_by.get("command") or source.name)
     found = []
-    for e in source.manifest.entries:
-        role = "control" if control or decoupled(e) else "judged"
-        found.append(row(e, f"{title}{', decoupled' if role == 'control' else ''}", role))
+    for same in _same_figure(source.manifest.entries):
+        role = "control" if control or decoupled(same[0]) else "judged"
+        name = f"{title}, decoupled control" if role == "control" else title
+        found.append(row(same[0], name, role) if len(same) == 1 else over_seeds(same, name, role, len(same)))
     return found
+
+
+def _same_figure(entries: Sequence[Entry]) -> list[list[Entry]]:
+    """Entries that state one figure for several runs of a recipe stand together; every other one stands alone."""
+    found: dict[Any, list[Entry]] = {}
+    for k, e in enumerate(entries):
+        p = e["params"] if isinstance(e["params"], dict) else {}
+        of_run = "run" in p and "session" not in p and "over" not in p
+        found.setdefault((e["name"], p.get("recipe")) if of_run else k, []).append(e)
+    return list(found.values())
 
 
 def is_control(source: Artefact, made_of: Mapping[str, Artefact]) -> bool:
@@ -63,6 +74,7 @@ def row(e: Entry, source: str, role: str) -> Row:
     role = "finding" if is_m2(str(e["name"])) else role
     found = {
         "name": e["name"],
+        "of": _of(e["params"]),
         "source": source,
         "role": role,
         "unit": e["unit"],
@@ -106,7 +118,7 @@ def over_seeds(entries: Sequence[Entry], source: str, role: str, seeds: int) -> 
         "why": whys[0] if whys and passed is None else None,
     }
     found = row(merged, source, role)
-    found["seeds"] = values
+    found["seeds"], found["of"] = values, ""
     good = sum(p is True for p in passes)
     if first["goal"] is not None and good < seeds:
         found["why"] = f"{good} of {seeds} seeds pass" + (f"; {found['why']}" if found["why"] else "")
@@ -152,6 +164,8 @@ def number(value: float | None) -> str:
     """A figure to three digits; whole numbers in full, with a narrow space between thousands."""
     if value is None:
         return "–"
+    if value < 0:
+        return f"−{number(-value)}"
     if value == int(value) and abs(value) < 1e15:
         return f"{int(value):,}".replace(",", "\u202f")
     if abs(value) >= 1000:
@@ -177,6 +191,13 @@ def is_m2(name: str) -> bool:
     """Whether a figure is about what the normaliser (M2) does to the mapper: a finding, not a gate."""
     low = name.lower()
     return "normalizer_effect" in low or "normaliser_effect" in low or "m2" in low.replace(".", "_").split("_")
+
+
+def _of(params: Any) -> str:
+    """Which session and seed a figure is about, when it says so."""
+    p = params if isinstance(params, dict) else {}
+    session = [str(p["session"])] if "session" in p else []
+    return ", ".join([*session, *([f"seed {p['seed']}"] if session and "seed" in p else [])])
 
 
 def _seed_values(params: Any) -> list[float]:

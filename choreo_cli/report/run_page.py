@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ def page(doc: Mapping[str, Any], figures: Sequence[Figure]) -> bytes:
         style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
         drawn=drawn,
         gauge=lambda r: Markup(gauge(r)),
+        breakable=lambda name: Markup("<wbr>").join(re.split(r"(?<=[._/])", str(name))),
         symbol=SYMBOL,
         tone=lambda verdict: TONE[SYMBOL[verdict]],
         decision_tone=DECISION_TONE,
