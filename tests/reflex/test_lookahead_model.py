@@ -131,11 +131,13 @@ def test_the_network_and_onnxruntime_say_the_same() -> None:
     with torch.no_grad():
         said = net(torch.from_numpy(inputs_of(z, ticks.index, ticks.rate))[None])[0, 0].numpy()
     made = {name: data for _, name, data in encode_lookahead(SMALL, model.arrays, {}, {})}
-    off = prove(model, made["model.onnx"], z, ticks.index, ticks.rate, said)
-    assert max(off.values()) <= 1e-5
+    assert prove(model, made["model.onnx"], z, ticks.index, ticks.rate, said) <= 1e-5
     again = {name: data for _, name, data in encode_lookahead(SMALL, model.arrays, {}, {})}
     assert made == again and list(made)[-1] == checkpoint.CARD
-    with pytest.raises(DataError, match="the numpy twin differs"):
+    other = {n: d for _, n, d in encode_lookahead(SMALL, {**model.arrays, "last": model.arrays["last"] + 1}, {}, {})}
+    with pytest.raises(DataError, match="ONNX and torch, output 'ahead': they differ"):
+        prove(model, other["model.onnx"], z, ticks.index, ticks.rate, said)
+    with pytest.raises(DataError, match="the look-ahead in numpy and torch: they differ by 1"):
         prove(model, made["model.onnx"], z, ticks.index, ticks.rate, said + 1)
 
 
