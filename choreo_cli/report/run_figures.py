@@ -93,16 +93,15 @@ def _draw_loss(figure: Any, p: Palette, curves: Sequence[Curve]) -> None:
             ax.plot(t, mean, color=colour, linewidth=0.9, alpha=0.8)
         if len(c.val):
             ax.plot(c.val[:, 0], c.val[:, 1], "o", color=colour, markersize=3.2, markeredgewidth=0)
-        end = c.val[-1] if len(c.val) else c.train[-1]
-        ax.annotate(f"seed {c.seed}", end, (4, 0), textcoords="offset points", color=colour, va="center", fontsize=7)
+        ax.plot([], [], color=colour, label=f"seed {c.seed}")
     values = np.concatenate([np.concatenate([c.train[:, 1], c.val[:, 1]]) for c in curves])
     if (values > 0).all():
-        ax.set_yscale("log")
-        ax.minorticks_off()
+        log_scale(ax, float(values.min()), float(values.max()))
+    figure.legend(loc="outside upper left", ncols=5)
     ax.set_xlabel("optimiser step")
     ax.set_ylabel("loss")
     ax.margins(x=0.0)
-    ax.set_xlim(0, max(float(c.train[-1, 0] if len(c.train) else c.val[-1, 0]) for c in curves) * 1.1)
+    ax.set_xlim(0, max(float(c.train[-1, 0] if len(c.train) else c.val[-1, 0]) for c in curves) * 1.02)
 
 
 def _thin(pairs: Any, points: int = 240) -> tuple[Any, Any, Any, Any]:
@@ -122,7 +121,7 @@ def _forms(groups: Sequence[Group]) -> Figure:
     parts = [f"{t}: " + ", ".join(f"{m} {number(float(np.mean(v)))}" for m, v in e.items()) for t, e in sets.items()]
     text = (
         "Held-out error with the own block hidden, over the variance of the latent: 1 is what predicting the mean"
-        f" scores, less is better. {'; '.join(parts)}. Dots are seeds; the scale is logarithmic."
+        f" scores (chance), less is better. {'; '.join(parts)}. Dots are seeds; the scale is logarithmic."
     )
     facts = {t: {m: list(v) for m, v in e.items()} for t, e in sets.items()}
     gate = _gate_of(groups)
@@ -171,22 +170,39 @@ def _draw_forms(figure: Any, p: Palette, sets: Mapping[str, Mapping[str, list[fl
         ax.bar(at, [m - floor for m in means], width * 0.9, bottom=floor, color=colour, alpha=0.85, label=title)
         for x, m in zip(at, names, strict=True):
             ax.plot([x] * len(errors.get(m, [])), errors.get(m, []), "o", color=p.ink, markersize=2.2, alpha=0.7)
-    ax.set_yscale("log")
-    ax.minorticks_off()
+    log_scale(ax, floor, max(ALIVE, *(max(v) for e in sets.values() for v in e.values())))
     ax.set_xticks(
         range(len(names)), [{"mot": "motion", "hr": "heart", "aud": "audio", "ctx": "beat"}[m] for m in names]
     )
     ax.set_xlim(-0.5, len(names) - 0.5)
-    ax.set_ylim(floor, None)
     ax.axhline(ALIVE, color=p.soft, linewidth=0.8, linestyle=(0, (1, 2)))
-    ax.annotate("predicting the mean", (0.005, ALIVE), (0, 2), xycoords=("axes fraction", "data"),
-                textcoords="offset points", color=p.soft, fontsize=6.5)  # fmt: skip
+    _beside_axis(ax, "chance", ALIVE, p.soft)
     if gate is not None:
         ax.axhline(gate, color=p.ink, linewidth=0.8, linestyle=(0, (4, 2)))
-        ax.annotate(f"gate {gate:g}", (0.995, gate), (0, 2), xycoords=("axes fraction", "data"), ha="right",
-                    textcoords="offset points", color=p.ink, fontsize=6.5)  # fmt: skip
+        _beside_axis(ax, f"gate {gate:g}", gate, p.ink)
     ax.set_ylabel("normalised error")
     figure.legend(loc="outside upper left", ncols=2, fontsize=7)
+
+
+def _beside_axis(ax: Any, text: str, y: float, colour: str) -> None:
+    """Name a level at the right of the drawing, where no bar is."""
+    ax.annotate(text, (1.0, y), (3, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
+                color=colour, fontsize=6.5, va="center")  # fmt: skip
+
+
+def log_scale(ax: Any, low: float, high: float) -> None:
+    """A logarithmic y axis with plain numbers: 1, 2, 5 of each decade, fewer over many decades."""
+    ax.set_yscale("log")
+    ax.minorticks_off()
+    low, high = low / 1.12, high * 1.12
+    decades = np.log10(high / low)
+    steps: tuple[float, ...] = (1, 2, 5) if decades < 2.2 else (1, 3) if decades < 3.2 else (1,)
+    if decades < 0.5:
+        steps = (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)
+    powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    ticks = [s * 10.0**k for k in powers for s in steps if low <= s * 10.0**k <= high]
+    ax.set_yticks(ticks, [f"{t:g}" for t in ticks])
+    ax.set_ylim(low, high)
 
 
 def _m2(groups: Sequence[Group], rows: Sequence[Row]) -> Figure:
@@ -237,6 +253,5 @@ def _draw_m2(figure: Any, p: Palette, pairs: Sequence[tuple[float, float]], what
     ax.set_xticks([0, 1], ["without M2", "with M2"])
     ax.set_xlim(-0.35, 1.35)
     if min(min(pair) for pair in pairs) > 0:
-        ax.set_yscale("log")
-        ax.minorticks_off()
+        log_scale(ax, min(min(pair) for pair in pairs), max(max(pair) for pair in pairs))
     ax.set_ylabel(what.lower())

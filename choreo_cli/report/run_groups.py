@@ -63,7 +63,7 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
     recipes: dict[str, list[list[Run]]] = {}
     for members in by_key.values():
         recipes.setdefault(str(members[0].entry["recipe"]), []).append(members)
-    found = []
+    found: list[Group] = []
     for recipe, sets in recipes.items():
         plain = [m for m in sets if not ablation_of(m[0])]
         judged = plain[0] if plain else sets[0]

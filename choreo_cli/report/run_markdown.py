@@ -121,6 +121,11 @@ def value(r: Mapping[str, Any]) -> str:
     )
 
 
+def count(r: Mapping[str, Any]) -> str:
+    """How many observations; of a figure over seeds, how many seeds."""
+    return f"{number(r['n'])} seeds" if len(r["seeds"]) > 1 else number(r["n"])
+
+
 def span(interval: Sequence[float] | None) -> str:
     """An interval as text."""
     return "–" if interval is None else f"{number(interval[0])} to {number(interval[1])}"
@@ -130,17 +135,17 @@ def _metrics(rows: Sequence[Mapping[str, Any]]) -> str:
     lines = [
         (
             text(f"{r['name']} {r['of']}"), text(r["source"]), value(r),
-            span(r["interval"]), number(r["n"]), number(r["chance"]), number(r["p"]), text(r["gate"]) or "–",
+            span(r["interval"]), count(r), number(r["chance"]), number(r["p"]), text(r["gate"]) or "–",
             f"{SYMBOL[r['verdict']]} {r['verdict']}" + (f": {text(r['why'])}" if r["why"] and r["goal"] else ""),
         )
         for r in rows
     ]  # fmt: skip
-    head = ("figure", "of", "value", "95 % interval", "n", "chance", "p", "gate", "verdict")
-    return "## Figures against gates\n\n" + (table(head, lines) if lines else "MISSING: no figure was given.")
+    head = ("metric", "of", "value", "95 % interval", "n", "chance", "p", "gate", "verdict")
+    return "## Metrics against gates\n\n" + (table(head, lines) if lines else "MISSING: no figure was given.")
 
 
 def _figures(figures: Sequence[Mapping[str, Any]]) -> str:
-    return "## Drawings in the page\n\n" + "\n".join(f"- {text(f['title'])}: {text(f['text'])}" for f in figures)
+    return "## Figures in the page\n\n" + "\n".join(f"- {text(f['title'])}: {text(f['text'])}" for f in figures)
 
 
 def _reproduction(r: Mapping[str, Any]) -> str:

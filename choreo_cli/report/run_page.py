@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +45,21 @@ def page(doc: Mapping[str, Any], figures: Sequence[Figure]) -> bytes:
         mark=words.MARK,
         hours=words.hours,
         kind=words.kind,
+        count=words.count,
         recipes=_by_recipe(doc["differences"]),
-        gated=[r for r in doc["metrics"] if r["goal"] is not None],
-        ungated=[r for r in doc["metrics"] if r["goal"] is None],
+        gated=_by_source(r for r in doc["metrics"] if r["goal"] is not None and r["role"] != "beside"),
+        beside=_by_source(r for r in doc["metrics"] if r["goal"] is not None and r["role"] == "beside"),
+        ungated=_by_source(r for r in doc["metrics"] if r["goal"] is None),
     )
     return text.encode("utf-8")
+
+
+def _by_source(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Rows by where they come from, in the order of the document."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for r in rows:
+        found.setdefault(r["source"], []).append(r)
+    return found
 
 
 def _by_recipe(differences: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
