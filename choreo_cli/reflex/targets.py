@@ -222,8 +222,7 @@ def target_store(frames: FrameSet, taught: Taught, budget: int) -> F32:
     for session in frames.sessions:
         top = session.row_start
         inside = (used[:, 0] >= top) & (used[:, 1] <= top + session.rows)
-        if inside.any():
-            for at in range(0, session.rows, BLOCK):
-                stop = min(at + BLOCK, session.rows)
-                out[top + at : top + stop] = taught.of(frames, session, at, stop)
+        for at in range(0, session.rows, BLOCK):
+            stop = min(at + BLOCK, session.rows)
+            out[top + at : top + stop] = taught.of(frames, session, at, stop) if inside.any() else np.nan
     return out
