@@ -23,7 +23,8 @@ class TinyEncoder(nn.Module):
         self.out = nn.Linear(n_hidden, n_out)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.out(torch.relu(self.hidden(x)))
+        y: Tensor = self.out(torch.relu(self.hidden(x)))
+        return y
 
 
 class UnitBlock(nn.Module):
@@ -34,17 +35,19 @@ class UnitBlock(nn.Module):
 
     Args:
         dim: Latents of the block.
-        momentum: Weight of a new batch in the running statistics.
+        momentum: Weight of a new batch in the running statistics, once there have been enough of them.
     """
 
     mean: Tensor
     var: Tensor
+    batches: Tensor
 
     def __init__(self, dim: int, momentum: float = 0.02) -> None:
         super().__init__()
         self.dim, self.momentum = dim, momentum
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("var", torch.ones(dim))
+        self.register_buffer("batches", torch.zeros(()))
 
     def forward(self, h: Tensor, rows: Tensor) -> Tensor:
         """(N, dim) of unit norm from (N, dim) and (N,) bool which rows are measured."""
@@ -53,9 +56,13 @@ class UnitBlock(nn.Module):
             real = h[rows]
             mean, var = real.mean(dim=0), real.var(dim=0, unbiased=False)
             with torch.no_grad():
-                self.mean.lerp_(mean, self.momentum)
-                self.var.lerp_(var, self.momentum)
-        return (h - mean) * torch.rsqrt(var + EPS) / self.dim**0.5
+                # A plain mean at first: otherwise a short training would end on what it began with.
+                self.batches += 1
+                weight = (1 / self.batches).clamp(min=self.momentum)
+                self.mean.lerp_(mean, weight)
+                self.var.lerp_(var, weight)
+        z: Tensor = (h - mean) * torch.rsqrt(var + EPS) / float(self.dim) ** 0.5
+        return z
 
     @torch.no_grad()
     def fold(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:

@@ -186,9 +186,9 @@ def _checked(model: checkpoint.Checkpoint) -> tuple[int, float]:
         if model.arch.get(key) != want[key]:
             raise FormatError("another architecture than the reflex lane's", file=file, field=f"arch.{key}")
     hidden, alpha = model.arch.get("hidden"), model.arch.get("alpha")
-    if type(hidden) is not int or not 1 <= hidden <= 65536:
+    if not isinstance(hidden, int) or isinstance(hidden, bool) or not 1 <= hidden <= 65536:
         raise FormatError(f"a hidden width of {hidden!r}", file=file, field="arch.hidden")
-    if type(alpha) not in (int, float) or not 0 <= alpha <= 1:
+    if not isinstance(alpha, int | float) or isinstance(alpha, bool) or not 0 <= alpha <= 1:
         raise FormatError(f"a prox step of {alpha!r}, need 0..1", file=file, field="arch.alpha")
     never = model.facts.get("never_seen", [])
     if not isinstance(never, list) or set(map(str, never)) - set(COLUMN_SLICES):

@@ -21,7 +21,7 @@ def onnx_model(rps: Rps, weights_sha256: str) -> bytes:
     """A model with inputs `x` (n, 11) raw values, NaN = missing, and `mask` (n, 4) of 0 and 1; outputs `z` (n, 104)
     latents and `z_normalised` (n, 104), what the mapper takes.
     """
-    from choreo_cli.export.onnx import Graph, properties_of
+    from choreo_cli.export.onnx import Graph, Shape, properties_of
 
     g = Graph("rps")
     value, measured = _inputs(g, rps)
@@ -41,7 +41,7 @@ def onnx_model(rps: Rps, weights_sha256: str) -> bytes:
     scaled = g.node("Mul", [less, g.const("latent_scale", (1 / norm.std).astype(np.float32))], "scaled")
     limits = [g.const("low", np.float32(-CLAMP)), g.const("high", np.float32(CLAMP))]
     g.node("Clip", [scaled, *limits], "z_normalised")
-    out = {"z": ["n", LATENT], "z_normalised": ["n", LATENT]}
+    out: dict[str, Shape] = {"z": ["n", LATENT], "z_normalised": ["n", LATENT]}
     return g.model({"x": ["n", WIDTH], "mask": ["n", len(rps.seen)]}, out, properties_of(RECIPE, weights_sha256))
 
 

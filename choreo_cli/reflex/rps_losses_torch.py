@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from choreo_cli.reflex.encoders_torch import TinyEncoder, UnitBlock
 from choreo_cli.reflex.inputs import BLOCK_SLICES, COLUMN_SLICES, MODES, Standard
+from choreo_cli.reflex.normalizer import LatentNormalizer
 from choreo_cli.reflex.translators_torch import Translators
 from formats.columns import BLOCKS, MODALITIES
 
@@ -133,6 +134,28 @@ def reconstruction(guess: Tensor, x: Tensor, given: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+def calibrate(net: RpsNet, chunks: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
+    """Set the scale of every block to what its encoder emits over training frames, instead of a running mean of it.
+
+    Args:
+        net: The network, changed in place.
+        chunks: (n, 11) standardised inputs and (n, 4) bool measured modalities.
+    """
+    seen = {m: LatentNormalizer(BLOCKS[m]) for m in net.units}
+    for x, measured in chunks:
+        for k, m in enumerate(MODES):
+            if m in seen:
+                rows = torch.from_numpy(x[measured[:, k]][:, COLUMN_SLICES[m]])
+                seen[m].update(net.encoders[m](rows).double().numpy())
+    for m, moments in seen.items():
+        unit = net.units[m]
+        assert isinstance(unit, UnitBlock)
+        if moments.count > 1:
+            unit.mean.copy_(torch.from_numpy(moments.mean))
+            unit.var.copy_(torch.from_numpy(moments.square / moments.count))
+
+
+@torch.no_grad()
 def arrays_of(net: RpsNet, never_seen: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
     """Weights as a checkpoint holds them: encoders with their scale folded in, the clamped operator.
 
@@ -147,7 +170,8 @@ def arrays_of(net: RpsNet, never_seen: tuple[str, ...] = ()) -> dict[str, np.nda
     for m in MODES:
         encoder = net.encoders[m]
         assert isinstance(encoder, TinyEncoder)
-        weight, shift = encoder.out.weight, encoder.out.bias
+        weight: Tensor = encoder.out.weight
+        shift: Tensor = encoder.out.bias
         if m in net.units:
             unit = net.units[m]
             assert isinstance(unit, UnitBlock)
@@ -185,4 +209,5 @@ def latents_of(
     learnt = over_latents(torch.tensor([[m not in never_seen for m in MODES]]))
     z = net.encode(torch.from_numpy(value), torch.from_numpy(measured)) * real
     z = z + net.translators(z) * learnt * (1 - real)
-    return ((1 - alpha) * z + alpha * net.translators(z) * learnt).numpy()
+    moved: np.ndarray = ((1 - alpha) * z + alpha * net.translators(z) * learnt).numpy()
+    return moved

@@ -22,8 +22,9 @@ from choreo_cli.reflex.prox import ALPHA, lipschitz, spectral_norm
 from choreo_cli.reflex.rps import HIDDEN, RECIPE, Rps
 from choreo_cli.reflex.rps_data import Dropped, RowItems, draw, measured_rows, session_rows, spread
 from choreo_cli.reflex.rps_export import checkpoint_files
-from choreo_cli.reflex.rps_losses_torch import RpsNet, Weights, arrays_of, latents_of, over_latents, rps_loss
+from choreo_cli.reflex.rps_losses_torch import RpsNet, Weights, arrays_of, calibrate, latents_of, over_latents, rps_loss
 from choreo_cli.reflex.rps_score import judge
+from choreo_cli.reflex.translators_torch import own_blocks
 from choreo_cli.training.config import Positive, Share, TrainConfig
 from choreo_cli.training.recipe import Finished, Job, RunFiles
 from formats.checkpoint import CARD, WEIGHTS
@@ -40,6 +41,8 @@ TAKES = ("latents", "form", "split", "fold")
 ROLES = {WEIGHTS: "weights", "model.onnx": "model", "model.npz": "model", CARD: "checkpoint"}
 STATISTIC_ROWS = 4_000_000
 NORMALIZER_ROWS = 1_000_000
+CALIBRATION_ROWS = 200_000
+SLICE = 16_384
 VALIDATION_ROWS = 20_000
 PROOF_ROWS = 512
 
@@ -155,7 +158,8 @@ class RpsRecipe:
         loss, parts = rps_loss(net, batch, self.weights)
         z = net.encode(batch["x"], batch["measured"])
         weight, bias = net.translators.operator()
-        error = (nn.functional.linear(z * over_latents(batch["measured"]), weight * _others(net), bias) - z) ** 2
+        others = 1 - own_blocks(BLOCKS).to(device)
+        error = (nn.functional.linear(z * over_latents(batch["measured"]), weight * others, bias) - z) ** 2
         found = {"loss": float(loss), **{k: float(v) for k, v in parts.items()}}
         for k, m in enumerate(MODES):
             rows = batch["measured"][:, k]
@@ -187,7 +191,7 @@ class RpsRecipe:
         Raises:
             DataError: the twins do not say the same.
         """
-        net = copy.deepcopy(_net(model)).cpu().eval()
+        net = self.calibrated(model)
         created_by = {k: v for k, v in files.created_by.items() if k != "outputs"}
         made, rps = self._files(net, created_by)
         for name in sorted(made, key=lambda n: (n == CARD, n)):
@@ -198,6 +202,14 @@ class RpsRecipe:
             for session in self.frames.sessions:
                 write_latents(self.latents / file_name(session.session_id, "latent"), rps, self.frames, session)
         return Finished(judge(rps, self.frames), self._notes(rps))
+
+    def calibrated(self, model: nn.Module) -> RpsNet:
+        """A copy of the network on the CPU whose latents have exactly their nominal scale over the training frames."""
+        net = copy.deepcopy(_net(model)).cpu().eval()
+        rows = (r[at : at + SLICE] for r in spread(self.items, CALIBRATION_ROWS) for at in range(0, len(r), SLICE))
+        apply = self.fitted.standard.apply
+        calibrate(net, (apply(np.array(self.frames.x[r]), self.frames.mask[r] & self.seen) for r in rows))
+        return net
 
     def _files(self, net: RpsNet, created_by: Mapping[str, Any]) -> tuple[dict[str, bytes], Rps]:
         c, fitted = self.config, self.fitted
@@ -265,12 +277,6 @@ def _net(model: nn.Module) -> RpsNet:
     inner = getattr(model, "module", model)
     assert isinstance(inner, RpsNet)
     return inner
-
-
-def _others(net: RpsNet) -> Tensor:
-    """(104, 104) zero where a block would be predicted from itself."""
-    own = torch.block_diag(*(torch.ones(w, w) for w in BLOCKS.values()))
-    return (1 - own).to(next(net.parameters()).device)
 
 
 def open_recipe(job: Job) -> RpsRecipe:

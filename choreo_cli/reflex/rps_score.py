@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,18 +50,18 @@ class Sums:
         high: (11,) largest.
     """
 
-    n: F64
-    error: F64
-    missing: F64
-    guess: F64
-    truth: F64
-    total: F64
-    square: F64
-    raw: F64
-    before: F64
-    after: F64
-    low: F64
-    high: F64
+    n: F64 = field(default_factory=lambda: np.zeros(len(MODES)))
+    error: F64 = field(default_factory=lambda: np.zeros(len(MODES)))
+    missing: F64 = field(default_factory=lambda: np.zeros(len(MODES)))
+    guess: F64 = field(default_factory=lambda: np.zeros(len(MODES)))
+    truth: F64 = field(default_factory=lambda: np.zeros(len(MODES)))
+    total: F64 = field(default_factory=lambda: np.zeros(len(OF_LATENT)))
+    square: F64 = field(default_factory=lambda: np.zeros(len(OF_LATENT)))
+    raw: F64 = field(default_factory=lambda: np.zeros(len(MODES)))
+    before: F64 = field(default_factory=lambda: np.zeros(len(MODES)))
+    after: F64 = field(default_factory=lambda: np.zeros(len(MODES)))
+    low: F64 = field(default_factory=lambda: np.full(len(INPUTS), np.inf))
+    high: F64 = field(default_factory=lambda: np.full(len(INPUTS), -np.inf))
 
     def spread(self) -> F64:
         """(4,) summed squares about the session's own mean."""
@@ -71,7 +71,7 @@ class Sums:
     def judged(self) -> Bool:
         """(4,) modalities with enough frames that are not constant."""
         flat = np.array([(self.high - self.low < CONSTANT * REACH)[part].all() for part in COLUMN_SLICES.values()])
-        return (self.n >= MIN_FRAMES) & ~flat
+        return np.asarray((self.n >= MIN_FRAMES) & ~flat, bool)
 
 
 def _by_block(values: F64) -> F64:
@@ -99,9 +99,7 @@ def judge(rps: Rps, frames: FrameSet) -> list[dict[str, Any]]:
 
 def session_sums(rps: Rps, frames: FrameSet, session: FrameSession, most: int = MOST_ROWS) -> Sums:
     """Sums of one session over at most `most` evenly spread rows."""
-    width = len(OF_LATENT)
-    s = Sums(*(np.zeros(4) for _ in range(5)), np.zeros(width), np.zeros(width), *(np.zeros(4) for _ in range(3)),
-             np.full(len(INPUTS), np.inf), np.full(len(INPUTS), -np.inf))  # fmt: skip
+    s = Sums()
     rows = session_rows(session, most)
     hidden = Translators(rps.translators.weight * _OTHERS, rps.translators.bias)
     for at in range(0, len(rows), CHUNK):
@@ -142,45 +140,46 @@ def _hide(s: Sums, rps: Rps, k: int, part: slice, x: F32, mask: Bool, z: F32, us
     s.missing[k] += ((rebuilt - z[use, part]) ** 2).sum()
 
 
+Value = Callable[[F64], F64]
+"""From (D, S) how often each of S sessions was drawn to (D,) figures."""
+
+
 class _Entries:
     """Figures over sessions; every method makes one or more entries."""
 
     def __init__(self, rps: Rps, sums: list[Sums], split: str) -> None:
         self.rps, self.sums, self.split = rps, sums, split
+        self.some = [s for s in sums if s.n.max(initial=0) >= MIN_FRAMES]
 
     def raw_loss(self) -> dict[str, Any]:
         widths = np.array(list(BLOCKS.values()), float)
 
-        def value(chosen: list[Sums]) -> float:
-            each = [np.nanmean(np.where(s.n > 0, s.raw / np.maximum(s.n, 1) / widths, np.nan)) for s in chosen]
-            return float(np.mean(each))
+        def per_block(of: Callable[[Sums], F64]) -> F64:
+            means = [(of(s) / np.maximum(s.n, 1) / widths)[s.n > 0].mean() for s in self.some]
+            return np.array(means, float)
 
-        usable = [s for s in self.sums if s.n.max(initial=0) >= MIN_FRAMES]
-        chance = _mean_of(usable, lambda s: float(np.mean(s.spread() / np.maximum(s.n, 1) / widths)))
-        return self._entry("rps.raw_loss", value, usable, "1", "lower", ("<=", 0.1), chance)
+        chance = float(per_block(Sums.spread).mean()) if self.some else None
+        value = _mean(per_block(lambda s: s.raw))
+        return self._entry("rps.raw_loss", value, self.some, "lower", ("<=", 0.1), chance)
 
     def of_modality(self, k: int) -> Iterator[dict[str, Any]]:
         """Entries of one modality: error, living latents, how it is rebuilt."""
-        m = MODES[k]
-        usable = [s for s in self.sums if s.judged()[k]]
+        m, usable = MODES[k], [s for s in self.sums if s.judged()[k]]
         status, why = self._doubt(k, usable)
 
-        def mean(of: Callable[[Sums], float]) -> Callable[[list[Sums]], float]:
-            return lambda chosen: float(np.mean([of(s) for s in chosen]))
+        def add(name: str, value: Value, better: str, goal: tuple[str, float], chance: float | None) -> dict[str, Any]:
+            return self._entry(name, value, usable, better, goal, chance, k=k, status=status, why=why)
 
-        def add(
-            name: str, value: Callable[[list[Sums]], float], better: str, goal: tuple[str, float], chance: Any
-        ) -> Any:
-            return self._entry(name, value, usable, "1", better, goal, chance, k=k, status=status, why=why)
+        def ratio(of: Callable[[Sums], F64], to: Callable[[Sums], F64]) -> F64:
+            return np.array([of(s)[k] / max(to(s)[k], 1e-300) for s in usable], float)
 
-        error = mean(lambda s: float(s.error[k] / max(s.spread()[k], 1e-300)))
-        r2 = mean(lambda s: 1 - float(s.missing[k] / max(s.spread()[k], 1e-300)))
-        ratio = mean(lambda s: float(np.sqrt(s.guess[k] / max(s.truth[k], 1e-300))))
-        yield add(f"rps.normalised_error.{m}", error, "lower", ("<=", 0.4), 1.0)
-        yield add(f"rps.latent_alive.{m}", lambda chosen: _least_variance(chosen, m, k), "higher", (">=", 0.5), None)
-        yield add(f"rps.missing.{m}.r2", r2, "higher", (">=", 0.6), 0.0)
-        yield add(f"rps.missing.{m}.norm_ratio", ratio, "higher", (">=", 0.5), None)
-        yield add(f"rps.missing.{m}.norm_ratio_most", ratio, "lower", ("<=", 1.5), None)
+        norm = _mean(np.sqrt(ratio(lambda s: s.guess, lambda s: s.truth)))
+        error, missing = (ratio(of, Sums.spread) for of in (lambda s: s.error, lambda s: s.missing))
+        yield add(f"rps.normalised_error.{m}", _mean(error), "lower", ("<=", 0.4), 1.0)
+        yield add(f"rps.latent_alive.{m}", _least_variance(usable, m, k), "higher", (">=", 0.5), None)
+        yield add(f"rps.missing.{m}.r2", _mean(1 - missing), "higher", (">=", 0.6), 0.0)
+        yield add(f"rps.missing.{m}.norm_ratio", norm, "higher", (">=", 0.5), None)
+        yield add(f"rps.missing.{m}.norm_ratio_most", norm, "lower", ("<=", 1.5), None)
 
     def prox_lipschitz(self) -> dict[str, Any]:
         value = lipschitz(self.rps.translators, self.rps.alpha)
@@ -188,15 +187,11 @@ class _Entries:
         return entry("rps.prox_lipschitz", value, "1", "lower", goal=("<=", 1.0), params=params)
 
     def prox_gain(self) -> dict[str, Any]:
-        usable = [s for s in self.sums if s.n.max(initial=0) >= MIN_FRAMES]
-
-        def gain(chosen: list[Sums]) -> float:
-            return float(np.mean([1 - s.after.sum() / max(s.before.sum(), 1e-300) for s in chosen]))
-
-        return self._entry("rps.prox_gain", gain, usable, "1", "higher", (">=", 0.0), 0.0)
+        gain = np.array([1 - s.after.sum() / max(s.before.sum(), 1e-300) for s in self.some], float)
+        return self._entry("rps.prox_gain", _mean(gain), self.some, "higher", (">=", 0.0), 0.0)
 
     def _doubt(self, k: int, usable: list[Sums]) -> tuple[str, str | None]:
-        """Status of a modality's figures, and the reason when they are none."""
+        """Status of a modality's figures, and the reason when there are none."""
         m = MODES[k]
         if not self.rps.seen[k]:
             return "insufficient", f"{m} was never seen in training"
@@ -207,36 +202,53 @@ class _Entries:
         return "insufficient", f"fewer than {MIN_FRAMES} held-out frames have {m} and another modality"
 
     def _entry(
-        self, name: str, value: Callable[[list[Sums]], float], usable: list[Sums], unit: str, better: str,
-        goal: tuple[str, float], chance: float | None, *, k: int | None = None, status: str = "ok",
+        self,
+        name: str,
+        value: Value,
+        usable: list[Sums],
+        better: str,
+        goal: tuple[str, float],
+        chance: float | None,
+        *,
+        k: int | None = None,
+        status: str = "ok",
         why: str | None = None,
-    ) -> dict[str, Any]:  # fmt: skip
+    ) -> dict[str, Any]:
         n = int(sum(s.n[k] if k is not None else s.n.max() for s in usable))
         params: dict[str, Any] = {"split": self.split, "sessions": len(usable), "frames": n}
-        if not usable or status != "ok":
-            status, why = (status, why) if status != "ok" else ("insufficient", "no held-out session has enough frames")
-            return entry(name, None, unit, better, n=n, chance=chance, goal=goal, status=status, params=params, why=why)
+        if not usable and status == "ok":
+            status, why = "insufficient", f"no held-out session has {MIN_FRAMES} frames with two modalities"
+        if status != "ok":
+            return entry(name, None, "1", better, n=n, chance=chance, goal=goal, status=status, params=params, why=why)
+        ci = None
         if len(usable) < 2:
             params["interval"] = "none: one held-out session"
-        ci = _interval(value, usable)
-        return entry(name, value(usable), unit, better, n=n, ci=ci, chance=chance, goal=goal, params=params)
+        else:
+            ci = [float(q) for q in np.quantile(value(_resampled(len(usable))), [0.025, 0.975])]
+        figure = float(value(np.ones((1, len(usable))))[0])
+        return entry(name, figure, "1", better, n=n, ci=ci, chance=chance, goal=goal, params=params)
 
 
-def _mean_of(usable: list[Sums], of: Callable[[Sums], float]) -> float | None:
-    return float(np.mean([of(s) for s in usable])) if usable else None
+def _resampled(sessions: int) -> F64:
+    """(DRAWS, sessions) how often each session is in each bootstrap sample."""
+    picks = np.random.default_rng(0).integers(0, sessions, (DRAWS, sessions))
+    return np.stack([(picks == s).sum(axis=1) for s in range(sessions)], axis=1).astype(np.float64)
 
 
-def _least_variance(chosen: list[Sums], m: str, k: int) -> float:
+def _mean(each: F64) -> Value:
+    """The mean over sessions."""
+    return lambda drawn: np.asarray(drawn @ each / drawn.sum(axis=1))
+
+
+def _least_variance(usable: list[Sums], m: str, k: int) -> Value:
     """Least variance of a block's latents over all held-out frames, relative to its nominal 1/dim."""
-    part, n = BLOCK_SLICES[m], sum(s.n[k] for s in chosen)
-    mean = sum(s.total[part] for s in chosen) / n
-    return float((sum(s.square[part] for s in chosen) / n - mean**2).min() * BLOCKS[m])
+    part = BLOCK_SLICES[m]
+    n = np.array([[s.n[k]] for s in usable]).reshape(-1, 1)
+    total, square = (np.array([of[part] for of in those]) for those in
+                     ([s.total for s in usable], [s.square for s in usable]))  # fmt: skip
 
+    def value(drawn: F64) -> F64:
+        count = drawn @ n
+        return np.asarray((drawn @ square / count - (drawn @ total / count) ** 2).min(axis=1) * BLOCKS[m])
 
-def _interval(value: Callable[[list[Sums]], float], usable: list[Sums]) -> list[float] | None:
-    """95 % interval by resampling sessions; None for fewer than two."""
-    if len(usable) < 2:
-        return None
-    rng = np.random.default_rng(0)
-    picks = rng.integers(0, len(usable), (DRAWS, len(usable)))
-    return [float(q) for q in np.quantile([value([usable[i] for i in pick]) for pick in picks], [0.025, 0.975])]
+    return value

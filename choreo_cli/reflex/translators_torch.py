@@ -43,7 +43,7 @@ class Translators(nn.Module):
         self.linear = nn.ModuleDict({m: nn.Linear(total, width) for m, width in blocks.items()})
         keep = torch.ones(total, total)
         if hide_own:
-            keep -= torch.block_diag(*(torch.ones(w, w) for w in self.widths))
+            keep -= own_blocks(blocks)
         self.register_buffer("own", keep, persistent=False)
         with torch.no_grad():
             for layer in self.layers():
@@ -58,7 +58,7 @@ class Translators(nn.Module):
         bias = torch.cat([layer.bias for layer in self.layers()])
         if self.clamp == "stacked":
             return bounded(weight, self.limit), bias
-        return torch.cat([bounded(w, self.limit) for w in weight.split(self.widths)]), bias
+        return torch.cat([bounded(w, self.limit) for w in torch.split(weight, list(self.widths))]), bias
 
     def forward(self, z: Tensor) -> Tensor:
         """(N, D) predictions of (N, D) latents."""
@@ -69,8 +69,14 @@ class Translators(nn.Module):
     def project(self) -> None:
         """Replace the weights by the clamped ones: the roadmap's clamp after each step."""
         weight, _ = self.operator()
-        for layer, part in zip(self.layers(), weight.split(self.widths), strict=True):
+        for layer, part in zip(self.layers(), torch.split(weight, list(self.widths)), strict=True):
             layer.weight.copy_(part)
+
+
+def own_blocks(blocks: Mapping[str, int]) -> Tensor:
+    """(D, D) one where a block would be predicted from itself."""
+    of = torch.repeat_interleave(torch.arange(len(blocks)), torch.tensor(list(blocks.values())))
+    return (of[:, None] == of).float()
 
 
 def bounded(weight: Tensor, limit: float) -> Tensor:
@@ -84,5 +90,5 @@ def bounded(weight: Tensor, limit: float) -> Tensor:
     u, s, vh = torch.linalg.svd(fixed, full_matrices=False)
     if float(s[0]) <= limit:
         return weight
-    sigma = u[:, 0].to(weight) @ weight @ vh[0].to(weight)
+    sigma: Tensor = u[:, 0].to(weight) @ weight @ vh[0].to(weight)
     return weight * (limit / sigma)
