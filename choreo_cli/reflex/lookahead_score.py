@@ -36,12 +36,14 @@ TWO_SIDED = "two_sided"
 BLOCK = 8 * TICKS
 """Ticks of a bootstrap block: 8 beats, longer than what latents remember of a pulse."""
 DRAWS = 1000
+AT_ONCE = 32 * BLOCK
+"""Ticks judged together: a night of dancing needs no more memory than two minutes."""
 Predict = Callable[[F32, I64, F32], F32]
 
 
 @dataclass(frozen=True, slots=True)
 class Errors:
-    """Absolute errors of one stretch, averaged over dimensions.
+    """Absolute errors of one stretch, or of a part of a long one, averaged over the dimensions of each block.
 
     Args:
         session_id: Whose.
@@ -66,17 +68,25 @@ def errors_of(predict: Predict, shape: Shape, ticks: TickSet) -> list[Errors]:
         ticks: Stretches of at least `least_ticks`.
     """
     found = []
+    past, future = shape.field - 1, shape.horizons[-1] + 2 * TICKS
     for k, stretch in enumerate(ticks.stretches):
-        z = ticks.latents(k)
-        now = np.arange(shape.field - 1, len(z) - shape.horizons[-1] - 2 * TICKS)
-        guess = predict(z, stretch.ticks.index, stretch.ticks.rate)[: len(now)]
-        by = {n: np.empty((len(now), len(shape.horizons), len(BLOCKS))) for n in ("model", *BASELINES, TWO_SIDED)}
-        for i, h in enumerate(shape.horizons):
-            truth = z[now + h]
-            for name, value in (("model", guess[:, i]), *_references(z, now, h)):
-                by[name][:, i] = _by_block(np.abs(value - truth))
-        found.append(Errors(stretch.session_id, by))
+        for start in range(0, len(stretch) - past - future, AT_ONCE):
+            stop = min(len(stretch), start + past + AT_ONCE + future)
+            own = stretch.ticks.slice(start, stop)
+            by = _errors(predict, shape, ticks.latents(k, start, stop), own.index, own.rate)
+            found.append(Errors(stretch.session_id, by))
     return found
+
+
+def _errors(predict: Predict, shape: Shape, z: F32, index: I64, rate: F32) -> dict[str, F64]:
+    now = np.arange(shape.field - 1, len(z) - shape.horizons[-1] - 2 * TICKS)
+    guess = predict(z, index, rate)[: len(now)]
+    by = {n: np.empty((len(now), len(shape.horizons), len(BLOCKS))) for n in ("model", *BASELINES, TWO_SIDED)}
+    for i, h in enumerate(shape.horizons):
+        truth = z[now + h]
+        for name, value in (("model", guess[:, i]), *_references(z, now, h)):
+            by[name][:, i] = _by_block(np.abs(value - truth))
+    return by
 
 
 def _references(z: F32, now: I64, h: int) -> list[tuple[str, F32]]:

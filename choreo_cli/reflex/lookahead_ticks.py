@@ -27,6 +27,10 @@ KEEP_TICKS = 1_000_000
 """Ticks whose latents are kept in memory (416 MB); with more they are computed when they are asked for."""
 
 
+AT_ONCE = 4096
+"""Ticks predicted together."""
+
+
 class FrozenLatents(Protocol):
     """What is needed of M1: `reflex.rps.Rps` is one."""
 
@@ -111,6 +115,11 @@ def tick_set(rps: FrozenLatents, frames: FrameSet, split: str | Sequence[str], l
     return TickSet(rps, frames, found, left_out)
 
 
+def _windows(ticks: int, field: int) -> list[tuple[int, int]]:
+    """Pieces of a long stretch that overlap by what a prediction looks back on."""
+    return [(a, min(ticks, a + AT_ONCE + field - 1)) for a in range(0, ticks - field + 1, AT_ONCE)]
+
+
 def session_stretches(frames: FrameSet, session: FrameSession) -> list[Stretch]:
     """Every unbroken run of ticks of a session, however short, in row order."""
     from choreo_cli.dataset.windows import Stretch as Rows
@@ -145,7 +154,14 @@ def bar_activity(model: Lookahead, rps: FrozenLatents, frames: FrameSet, session
     found = np.full(session.rows, np.nan)
     sets = TickSet(rps, frames, [s for s in session_stretches(frames, session) if len(s) >= model.shape.field])
     for k, stretch in enumerate(sets.stretches):
-        said = model.bar_activity(model.predict(sets.latents(k), stretch.ticks.index, stretch.ticks.rate))
+        said = np.concatenate(
+            [
+                model.bar_activity(
+                    model.predict(sets.latents(k, a, b), stretch.ticks.index[a:b], stretch.ticks.rate[a:b])
+                )
+                for a, b in _windows(len(stretch), model.shape.field)
+            ]
+        )
         # A tick whose nearest frame is n is complete at n or n + 1: the later one is safe.
         first = stretch.ticks.row[model.shape.field - 1 :] + 1 - session.row_start
         last = min(int(first[-1]) + 1, session.rows)

@@ -197,6 +197,7 @@ def test_sessions_too_short_to_learn_from_end_in_one_line(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_the_gate_over_three_seeds_and_three_tempi(tmp_path: Path) -> None:
     """M1 trained, M4 trained, judged on six sessions of another seed: every horizon beats every baseline."""
     pytest.importorskip("torch")

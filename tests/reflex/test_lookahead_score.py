@@ -151,3 +151,33 @@ def test_latents_that_are_not_kept_are_the_same(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(lookahead_ticks, "KEEP_TICKS", 1)
     assert np.array_equal(kept, ticks.latents(0, 30, 90)) and len(kept) == 60
     assert len(ticks.latents(0)) == len(ticks.stretches[0])
+
+
+def test_long_sessions_are_judged_in_parts_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    from choreo_cli.reflex import lookahead_score, lookahead_ticks
+    from choreo_cli.reflex.lookahead import Lookahead
+    from choreo_cli.reflex.lookahead_ticks import bar_activity
+
+    frames, rps = noisy()
+    rng = np.random.default_rng(1)
+    arrays = {k: rng.normal(0, 0.1, s).astype(np.float32) for k, s in SHAPE.weights().items()}
+    reading = {"activity.weight": rng.normal(0, 0.01, 104).astype(np.float32), "activity.bias": np.full(1, 0.5)}
+    model = Lookahead(SHAPE, {**arrays, **reading})
+    ticks = tick_set(rps, frames, "test", least_ticks(SHAPE) + 1)
+
+    def judged() -> tuple[int, dict[str, np.ndarray], np.ndarray]:
+        errors = errors_of(model.predict, SHAPE, ticks)
+        return len(errors), table(errors), bar_activity(model, rps, frames, frames.sessions[1])
+
+    whole = judged()
+    monkeypatch.setattr(lookahead_score, "AT_ONCE", 128)
+    monkeypatch.setattr(lookahead_ticks, "AT_ONCE", 100)
+    parts = judged()
+    assert whole[0] == 3 < parts[0]
+    for name in whole[1]:
+        assert np.allclose(whole[1][name], parts[1][name], atol=1e-6)
+    assert np.allclose(whole[2], parts[2], atol=1e-5, equal_nan=True)
+    # Every frame from two bars on knows something.
+    known = np.isfinite(whole[2])
+    first = int(np.flatnonzero(known)[0])
+    assert 127 * 50 / 16 / (92 / 60) - 2 < first < 127 * 50 / 16 / (92 / 60) + 3 and known[first:-3].all()
