@@ -159,14 +159,14 @@ def test_long_sessions_are_judged_in_parts_with_the_same_result(monkeypatch: pyt
     from choreo_cli.reflex.lookahead_ticks import bar_activity
 
     frames, rps = noisy()
-    rng = np.random.default_rng(1)
-    arrays = {k: rng.normal(0, 0.1, s).astype(np.float32) for k, s in SHAPE.weights().items()}
+    rng, shape = np.random.default_rng(1), Shape(channels=8)
+    arrays = {k: rng.normal(0, 0.1, s).astype(np.float32) for k, s in shape.weights().items()}
     reading = {"activity.weight": rng.normal(0, 0.01, 104).astype(np.float32), "activity.bias": np.full(1, 0.5)}
-    model = Lookahead(SHAPE, {**arrays, **reading})
-    ticks = tick_set(rps, frames, "test", least_ticks(SHAPE) + 1)
+    model = Lookahead(shape, {**arrays, **reading})
+    ticks = tick_set(rps, frames, "test", least_ticks(shape) + 1)
 
     def judged() -> tuple[int, dict[str, np.ndarray], np.ndarray]:
-        errors = errors_of(model.predict, SHAPE, ticks)
+        errors = errors_of(model.predict, shape, ticks)
         return len(errors), table(errors), bar_activity(model, rps, frames, frames.sessions[1])
 
     whole = judged()
