@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
+SPREAD_ROWS = 200_000
+"""Rows that the spread of the targets is read from, evenly over the training rows."""
+LEAST_SPREAD = 2.5e-4
 _PHASE = [c.name for c in INPUTS].index("beat_phase")
 _CTX = list(MODALITIES).index("ctx")
 
@@ -51,10 +54,9 @@ class Items:
         return self.runs[which, 0] + self.stride * inside, inside == 0
 
 
-def auto_stride(runs: I64, want: int) -> int:
-    """A stride from 1 to 4 that makes about `want` items: few frames are used whole, neighbours are much alike."""
-    rows = int((runs[:, 1] - runs[:, 0]).sum())
-    return int(np.clip(rows // max(want, 1), 1, 4))
+def auto_stride(rows: int, want: int) -> int:
+    """A stride from 1 to 16 that makes about `want` items of so many rows: neighbouring items are much alike."""
+    return int(np.clip(rows // max(want, 1), 1, 16))
 
 
 class MapperData:
@@ -93,6 +95,20 @@ class MapperData:
         if self._targets is None:
             self._targets = target_store(self._frames, self._taught, self._budget)
         return np.asarray(self._targets[rows])
+
+    def weights(self) -> F32:
+        """(5,) by which squared errors count: all controls alike, measured in the spread of their own targets.
+
+        Mean variance over variance, so that the whole keeps its size; a nearly constant target counts no more than one
+        with a deviation of .016 would.
+        """
+        rows = np.concatenate([np.empty(0, np.int64), *(np.arange(a, b) for a, b in self._taught.train)])
+        y = self.targets(rows[:: max(1, len(rows) // SPREAD_ROWS)]).astype(np.float64)
+        there = np.isfinite(y)
+        n = np.maximum(there.sum(axis=0), 1)
+        mean = np.where(there, y, 0.0).sum(axis=0) / n
+        spread = np.where(there, np.square(y - mean), 0.0).sum(axis=0) / n
+        return np.asarray(spread.mean() / np.maximum(spread, LEAST_SPREAD), np.float32)
 
     def phase(self, rows: I64) -> F32:
         """(...) beat phase of any rows, NaN = not known."""

@@ -13,13 +13,14 @@ from msgspec import Meta
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from choreo_cli.dataset.frameset import FrameSession
+from choreo_cli.dataset.frameset import FrameSession, FrameSet
 from choreo_cli.errors import DataError
 from choreo_cli.reflex import mapper_score
 from choreo_cli.reflex.from_run import Inputs, open_inputs
 from choreo_cli.reflex.mapper import LONGEST, MODES, SHORTEST, Mapper, model_latents
 from choreo_cli.reflex.mapper_data import Items, MapperData, auto_stride
 from choreo_cli.reflex.mapper_files import encode_mapper
+from choreo_cli.reflex.mapper_mix import mixed
 from choreo_cli.reflex.mapper_torch import GRUMapper, mapper_loss
 from choreo_cli.reflex.targets import Taught, by_example, by_rule
 from choreo_cli.reflex.timelines import file_name, write_controls
@@ -48,6 +49,8 @@ class Config(TrainConfig, frozen=True, forbid_unknown_fields=True, kw_only=True)
         stride: Frames between neighbouring items; 0 chooses: every frame of a little data, fewer of much.
         smooth: Weight of the mean step of the controls.
         beat: Weight of the same, towards the off-beat.
+        balance: Squared errors are measured in the spread of each control's targets, so that none is drowned out.
+        mix: Mixed rows per training row (`mapper_mix`), for targets by rule; 0 for none.
         normalizer: Whether M2 is applied to the latents.
         min_steps: Epochs are added until there are as many optimiser steps: a minute of data needs them.
         targets_offset_s: Added to the times of recorded controls.
@@ -65,6 +68,8 @@ class Config(TrainConfig, frozen=True, forbid_unknown_fields=True, kw_only=True)
     stride: Count = 0
     smooth: Annotated[float, Meta(ge=0)] = 0.02
     beat: Annotated[float, Meta(ge=0)] = 0.02
+    balance: bool = True
+    mix: Annotated[int, Meta(ge=0, le=100)] = 4
     normalizer: bool = True
     min_steps: Count = 400
     targets_offset_s: float = 0.0
@@ -100,20 +105,27 @@ class MapperRecipe:
         self.notes = [*found.notes, *self.taught.notes]
         self._controls = job.options.get("controls")
         length = config.window + 1 if config.mode == "window" else config.chunk
-        stride = config.stride or _stride(config.mode, self.taught.train)
-        self._items, self._val = (Items(r, length, stride) for r in (self.taught.train, self.taught.val))
-        if not len(self._items):
+        extra = None if self.taught.learned else mixed(self.frames, self.taught.train, config.mix, job.seed)
+        sources = [(self.frames, self.taught), *([] if extra is None else [(extra, by_rule(extra))])]
+        stride = config.stride or _stride(config.mode, sources)
+        self._parts = [
+            (Items(taught.train, length, stride), MapperData(
+                self.rps, frames, taught, normalized=config.normalizer, budget=int(config.cache_mb * 2**20)
+            ))
+            for frames, taught in sources
+        ]  # fmt: skip
+        self._data = self._parts[0][1]
+        self._val = Items(self.taught.val, length, stride)
+        if not len(self._parts[0][0]):
             raise DataError(
                 f"no unbroken stretch of {length} frames to train on", hint="see the report of choreo pair for gaps"
             )
-        self.n_items = len(self._items)
+        self.n_items = sum(len(items) for items, _ in self._parts)
         per_epoch = -(-self.n_items // config.batch)
         self.config = msgspec.structs.replace(
             config, stride=stride, epochs=max(config.epochs, -(-config.min_steps // per_epoch))
         )
-        self._data = MapperData(
-            self.rps, self.frames, self.taught, normalized=config.normalizer, budget=int(config.cache_mb * 2**20)
-        )
+        self._weight: Tensor | None = None
 
     def _taught(self, job: Job, config: Config) -> Taught:
         path = job.options.get("targets")
@@ -132,25 +144,27 @@ class MapperRecipe:
 
     def batch(self, items: I64, epoch: int) -> dict[str, Tensor]:
         """Latents `z` (B, L, 104) and, for the last n frames, `y` (B, n, 5), `live` (B, n), `phase` (B, n)."""
-        return self._batch(self._items, np.asarray(items, np.int64))
+        chosen, made, before = np.asarray(items, np.int64), [], 0
+        for own, data in self._parts:
+            mine = (chosen >= before) & (chosen < before + len(own))
+            if mine.any():
+                made.append(self._batch(own, data, chosen[mine] - before))
+            before += len(own)
+        return {k: torch.cat([part[k] for part in made]) for k in made[0]}
 
-    def _batch(self, items: Items, chosen: I64) -> dict[str, Tensor]:
+    def _batch(self, items: Items, data: MapperData, chosen: I64) -> dict[str, Tensor]:
         starts, fresh = items.starts(chosen)
         rows = starts[:, None] + np.arange(items.length)
         live = np.ones(rows.shape, np.float32)
+        judged = rows
         if self.config.mode == "stream":
             # The state of a session's first frames is known: zero. Everywhere else it has to settle first.
             live[~fresh, : min(self.config.settle, items.length - 2)] = 0.0
         else:
-            rows_judged = rows[:, -2:]
-            live = live[:, -2:]
-        judged = rows if self.config.mode == "stream" else rows_judged
-        made = {
-            "z": self._data.latents(rows),
-            "y": self._data.targets(judged),
-            "live": live,
-            "phase": self._data.phase(judged),
-        }
+            # Every output that has seen a window of legal length is taught: it costs nothing more than the last.
+            first = min(SHORTEST, items.length - 2)
+            live, judged = live[:, first:], rows[:, first:]
+        made = {"z": data.latents(rows), "y": data.targets(judged), "live": live, "phase": data.phase(judged)}
         return {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in made.items()}
 
     def loss(
@@ -161,7 +175,13 @@ class MapperRecipe:
 
     def _loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         made = model(batch["z"], batch["y"].shape[1])
-        return mapper_loss(made, batch, self.config.smooth, self.config.beat, self.frames.step_us * 1e-6)
+        config, step_s = self.config, self.frames.step_us * 1e-6
+        return mapper_loss(made, batch, config.smooth, config.beat, step_s, self._weights(made.device))
+
+    def _weights(self, device: torch.device) -> Tensor | None:
+        if self.config.balance and self._weight is None:
+            self._weight = torch.from_numpy(self._data.weights())
+        return None if self._weight is None else self._weight.to(device)
 
     def after_step(self, model: nn.Module) -> None:
         """Nothing is projected."""
@@ -175,7 +195,7 @@ class MapperRecipe:
         with torch.no_grad():
             for at in range(0, len(self._val), VAL_BATCH):
                 chosen = np.arange(at, min(at + VAL_BATCH, len(self._val)))
-                batch = {k: v.to(device) for k, v in self._batch(self._val, chosen).items()}
+                batch = {k: v.to(device) for k, v in self._batch(self._val, self._data, chosen).items()}
                 loss, parts = self._loss(model, batch)
                 for name, value in {"loss": loss, **parts}.items():
                     sums[name] = sums.get(name, 0.0) + float(value) * len(chosen)
@@ -240,5 +260,6 @@ def _with_mode(config: Config, mode: str) -> Config:
     return msgspec.convert({**msgspec.structs.asdict(config), "mode": mode}, Config)
 
 
-def _stride(mode: str, runs: I64) -> int:
-    return auto_stride(runs, WANTED_ITEMS[mode]) * (STREAM_STRIDE if mode == "stream" else 1)
+def _stride(mode: str, sources: list[tuple[FrameSet, Taught]]) -> int:
+    rows = sum(int((taught.train[:, 1] - taught.train[:, 0]).sum()) for _, taught in sources)
+    return auto_stride(rows, WANTED_ITEMS[mode]) * (STREAM_STRIDE if mode == "stream" else 1)

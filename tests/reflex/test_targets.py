@@ -172,7 +172,7 @@ def test_a_folder_of_recordings_keeps_the_splits(tmp_path: Path) -> None:
 
 def test_which_session_and_where(tmp_path: Path) -> None:
     file = csv_of(tmp_path / "f.csv", 400)
-    with pytest.raises(UsageError, match="does not say which of 2 sessions.*targets_session"):
+    with pytest.raises(UsageError, match=r"does not say which of 2 sessions.*targets_session"):
         by_example(frames(500, 500), file)
     assert by_example(frames(500, 500), file, session="s1").train.tolist() == [[500, 820]]
     with pytest.raises(UsageError, match="no session 'other'"):
@@ -186,7 +186,7 @@ def test_which_session_and_where(tmp_path: Path) -> None:
 
 def test_a_recording_beside_the_frames_teaches_nothing(tmp_path: Path) -> None:
     file = csv_of(tmp_path / "f.csv", 400, start_s=100.0)
-    with pytest.raises(DataError, match="share less than 5 s.*targets_offset_s"):
+    with pytest.raises(DataError, match=r"share less than 5 s.*targets_offset_s"):
         by_example(frames(500), file)
     assert len(by_example(frames(500), file, offset_s=-100.0).train) == 1
 
