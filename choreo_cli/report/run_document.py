@@ -47,7 +47,7 @@ def make_report(found: Gathered, grammar: Grammar, params: Mapping[str, Any]) ->
         grammar: How command lines are read and written again.
         params: Resolved parameters of the report, for its provenance.
     """
-    groups = group_runs(found.runs)
+    groups = group_runs(found.runs, found.known.values())
     rows = all_rows(groups, found)
     datasets = dataset_rows(found)
     origins = trace(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -52,8 +53,13 @@ def make_figures(groups: Sequence[Group], rows: Sequence[Row]) -> list[Figure]:
         found.append(_forms(groups))
     if mapper is not None:
         found.append(_m2(groups, rows))
-    found += [_loss(g) for g in judged]
-    return found
+    found += [_loss(g, f"loss-{_slug(g.recipe)}") for g in judged]
+    return list({f.name: f for f in found}.values())
+
+
+def _slug(text: str) -> str:
+    """A name from data as part of a file name and of an id."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:40] or "run"
 
 
 def _groove(g: Group) -> list[Figure]:
@@ -68,9 +74,9 @@ def _groove(g: Group) -> list[Figure]:
     return [Figure(**made) for made in groove.figures(held)]
 
 
-def _loss(g: Group) -> Figure:
+def _loss(g: Group, name: str) -> Figure:
     curves = [c for c in (curve(r) for r in g.runs) if c is not None]
-    name, title = f"loss-{g.recipe}", f"Loss of {g.recipe}"
+    title = f"Loss of {g.recipe}"
     if not curves:
         return Figure(name, title, "MISSING: no log.jsonl in the run folders.")
     last = [float(c.val[-1, 1]) for c in curves if len(c.val)]
@@ -167,10 +173,10 @@ def _draw_forms(figure: Any, p: Palette, sets: Mapping[str, Mapping[str, list[fl
         colour = p.series[(1, 0, 2, 3, 4)[k % 5]]
         at = np.arange(len(names)) + (k - (len(sets) - 1) / 2) * width
         means = [float(np.mean(errors[m])) if m in errors else np.nan for m in names]
-        ax.bar(at, [m - floor for m in means], width * 0.9, bottom=floor, color=colour, alpha=0.85, label=title)
+        ax.bar(at, [m - floor for m in means], width * 0.9, bottom=floor, color=colour, alpha=0.85, label=plain(title))
         for x, m in zip(at, names, strict=True):
             ax.plot([x] * len(errors.get(m, [])), errors.get(m, []), "o", color=p.ink, markersize=2.2, alpha=0.7)
-    log_scale(ax, floor, max(ALIVE, *(max(v) for e in sets.values() for v in e.values())))
+    log_scale(ax, floor, max(ALIVE, *(max(v) for e in sets.values() for v in e.values())), exact=True)
     ax.set_xticks(
         range(len(names)), [{"mot": "motion", "hr": "heart", "aud": "audio", "ctx": "beat"}[m] for m in names]
     )
@@ -190,11 +196,16 @@ def _beside_axis(ax: Any, text: str, y: float, colour: str) -> None:
                 color=colour, fontsize=6.5, va="center")  # fmt: skip
 
 
-def log_scale(ax: Any, low: float, high: float) -> None:
-    """A logarithmic y axis with plain numbers: 1, 2, 5 of each decade, fewer over many decades."""
+def plain(text: str) -> str:
+    """Text from data as a label: no formulas, and never taken for a hidden one."""
+    return text.replace("$", r"\$").lstrip("_")[:60]
+
+
+def log_scale(ax: Any, low: float, high: float, *, exact: bool = False) -> None:
+    """A logarithmic y axis with plain numbers: 1, 2, 5 of each decade, fewer over many; `exact` starts it at `low`."""
     ax.set_yscale("log")
     ax.minorticks_off()
-    low, high = low / 1.12, high * 1.12
+    low, high = (low if exact else low / 1.12), high * 1.12
     decades = np.log10(high / low)
     steps: tuple[float, ...] = (1, 2, 5) if decades < 2.2 else (1, 3) if decades < 3.2 else (1,)
     if decades < 0.5:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from choreo_cli.report.run_artefact import Artefact
 from choreo_cli.report.run_gather import Run, parents_of
 
 # Settings that make a run a comparison: the form of the loss that collapses, and the mapper without M2.
@@ -51,13 +52,17 @@ class Group:
         return found if isinstance(found, dict) else {}
 
 
-def group_runs(runs: Sequence[Run]) -> list[Group]:
+def group_runs(runs: Sequence[Run], known: Iterable[Artefact] = ()) -> list[Group]:
     """Groups in the order their recipes were named; of each recipe the judged group first.
 
     The judged group of a recipe is the first that is no ablation (`ABLATIONS`); every other one stands beside it.
+
+    Args:
+        runs: What was named.
+        known: Manifests found on the way: models that the runs build on, whether they were named or not.
     """
     by_key: dict[str, list[Run]] = {}
-    keys = _keys(runs)
+    keys = _keys(runs, known)
     for run, key in zip(runs, keys, strict=True):
         by_key.setdefault(key, []).append(run)
     recipes: dict[str, list[list[Run]]] = {}
@@ -119,9 +124,10 @@ def shown(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
-def _keys(runs: Sequence[Run]) -> list[str]:
+def _keys(runs: Sequence[Run], known: Iterable[Artefact]) -> list[str]:
     """What a run is but for its seed: recipe, configuration, data, and the same of the models it builds on."""
-    own = {str(r.entry["id"]): _own_key(r) for r in runs}
+    below = {str(e["id"]): _own_key(e) for a in known if a.kind == "run" for e in a.manifest.entries}
+    own = below | {str(r.entry["id"]): _own_key(r.entry) for r in runs}
     keys = []
     for run in runs:
         above = sorted(own.get(str(p.get("run_id")), str(p.get("role"))) for p in parents_of(run))
@@ -129,9 +135,9 @@ def _keys(runs: Sequence[Run]) -> list[str]:
     return keys
 
 
-def _own_key(run: Run) -> str:
-    data = run.entry["data"] if isinstance(run.entry["data"], dict) else {}
-    facts = [run.entry["recipe"], run.entry["config"], data.get("sha256"), data.get("sessions")]
+def _own_key(entry: Mapping[str, Any]) -> str:
+    data = entry["data"] if isinstance(entry["data"], dict) else {}
+    facts = [entry["recipe"], entry["config"], data.get("sha256"), data.get("sessions")]
     return json.dumps(facts, sort_keys=True)
 
 

@@ -99,13 +99,15 @@ def row(e: Entry, source: str, role: str) -> Row:
 def over_seeds(entries: Sequence[Entry], source: str, role: str, seeds: int) -> Row:
     """One figure over several seeds: mean, 95 % interval of the mean (Student t), and a verdict that all must earn.
 
-    A gate is passed when every seed passes it, failed when any seed fails it.
+    A gate is passed when every seed passes it, failed when any seed fails it; a negative control the other way round.
     """
     values = [float(e["value"]) for e in entries if e["value"] is not None]
     first = entries[0]
     mean = math.fsum(values) / len(values) if values else None
     passes = [e["pass"] for e in entries]
-    passed = False if False in passes else (True if all(p is True for p in passes) else None)
+    # One seed decides: the one that fails a gate, or the one that lets a decoupled control through.
+    decisive = role == "control"
+    passed = decisive if decisive in passes else None if None in passes else not decisive
     whys = [str(e["why"]) for e in entries if e["pass"] is None and e["why"]]
     merged = dict(first) | {
         "value": mean,
