@@ -41,8 +41,8 @@ class Config(TrainConfig, frozen=True, forbid_unknown_fields=True, kw_only=True)
         hold_out: What is kept unseen for the test: `clips`, or whole `sessions`.
     """
 
-    epochs: Positive = 20
-    batch: Positive = 32
+    epochs: Positive = 15
+    batch: Positive = 16
     lr: Annotated[float, Meta(gt=0, le=10)] = 3e-3
     decay: bool = True
     hidden: Positive = 24
