@@ -22,9 +22,9 @@ from choreo_cli.reflex.gesture_score import (
     class_entry,
     counts,
     interval,
-    worst_entry,
     match,
     null_f1,
+    worst_entry,
 )
 from formats.errors import FormatError
 
