@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
+torch.set_num_threads(1)
 
 from choreo_cli.errors import DataError  # noqa: E402
 from choreo_cli.reflex.mapper import Mapper  # noqa: E402
