@@ -158,8 +158,9 @@ def fit(
 ) -> Fitted:
     """Train a recipe, from its last checkpoint when it has one; on the CPU both ways give the same bits.
 
-    Under torchrun every process calls it alike; the first one alone validates, writes, logs and has the best weights.
-    Batch statistics (BatchNorm) are those of each process's share of a batch, as without SyncBatchNorm.
+    Under torchrun every process calls it alike and takes its share of every batch. Gradients are averaged by items, so
+    a loss should be a mean over items. The first process alone validates, writes, logs and has the best weights; all
+    read checkpoints, so they have to share the folder. Batch statistics (BatchNorm) are those of each one's share.
 
     Args:
         recipe: Model, data and loss. Its `config` holds the fields of `TrainConfig`.
@@ -201,7 +202,7 @@ def _train(run: _Run, stop: Callable[[], bool], after_checkpoint: Callable[[Path
                 _evaluate(run)
             meter.lap("validation")
         cut = plan.is_judged(now.step) and now.judged != now.step  # stopped in the middle of that validation
-        now.early, asked, cut = crew.agree(now.early, stop(), cut)
+        now.early, asked, cut = crew.agree(now.early, stop() or cut, cut)
         over = now.early or (now.step == plan.steps and not cut)
 
         # save
