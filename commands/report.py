@@ -106,7 +106,7 @@ def parse(argv: Sequence[str]) -> Line | None:
     if found is None:
         return None
     words, command, rest = found
-    context = command.context_class(command, info_name=words[-1], resilient_parsing=True)
+    context = command.context_class(command, info_name=words[-1])
     try:
         given, _, order = command.make_parser(context).parse_args(args=list(rest))
     except Exception:  # an option of another version: the parser has many ways to say so

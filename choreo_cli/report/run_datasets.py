@@ -123,6 +123,9 @@ def _name(d: Dataset) -> str:
         return d.source.name
     if d.path is None:
         return d.sha256[:12]
+    folder = d.path if d.path.is_dir() else d.path.parent
+    if folder.parent.name == "pack":  # a pack beside its pairs is named by its hash
+        return f"{folder.parent.parent.name}/pack"
     if d.path.is_dir():
         return d.path.name
     return d.path.parent.name if d.path.suffix == ".json" else d.path.stem

@@ -119,7 +119,8 @@ def _thin(pairs: Any, points: int = 240) -> tuple[Any, Any, Any, Any]:
 def _forms(groups: Sequence[Group]) -> Figure:
     """Normalised cross-prediction error by modality: the default beside the literal form."""
     name, title = "rps-forms", "RPS: the default beside the literal loss"
-    sets = {g.title: errors for g in groups if g.recipe == "rps" and (errors := _errors(g))}
+    shown = [g for g in groups if g.recipe == "rps" and (not g.beside or "literal" in g.ablation)]
+    sets = {g.title: errors for g in shown if (errors := _errors(g))}
     if not sets:
         return Figure(name, title, "MISSING: no rps run states its normalised error by modality.")
     if len(sets) < 2:

@@ -149,15 +149,17 @@ class _Maker:
         if isinstance(argv, list) and all(isinstance(w, str) for w in argv):
             line = self.grammar.parse(argv)
             return line, "" if line is not None else "its command line is not one of this version"
+        if a.kind not in ONE_FILE:
+            return None, f"nothing says how {a.name} was made: no {a.kind}.run.json beside it"
         words, stated = str(a.made_by.get("command", "")).split(), a.made_by.get("params")
         params = {"seed": a.made_by.get("seed"), **(stated if isinstance(stated, dict) else {})}
         line = self.grammar.rebuild(words, params) if words else None
-        return line, "" if line is not None else f"nothing says how {a.name} was made: no {a.kind}.run.json beside it"
+        return line, "" if line is not None else f"nothing says how {a.name} was made"
 
     def _command(self, a: Artefact, line: Line, name: str) -> str:
         """The shell line; empty when an input cannot be named."""
         left = list(self.origins.needs[a.sha256])
-        words, named = ["choreo", *line.words], False
+        words, named = [], False
         for v in line.values:
             words += [v.flag] if v.flag else []
             if v.value is None:
@@ -174,8 +176,10 @@ class _Maker:
             tokens = self._unnamed(a, left)
             if None in tokens:
                 return ""
-            words += [t for t in tokens if t]
-        return " ".join(w if w in self.variables else shlex.quote(w) for w in [*words, "-o", name])
+            first = sum(not v.flag for v in line.values)
+            words[first:first] = [t for t in tokens if t]
+        whole = ["choreo", *line.words, *words, "-o", name]
+        return " ".join(w if w in self.variables else shlex.quote(w) for w in whole)
 
     def _token(self, v: Value, left: list[Need], a: Artefact) -> str:
         """What stands where a path stood: the product of a step, or a variable for what comes from outside."""

@@ -81,7 +81,7 @@ def run(
         roots["rps"] = parent
     made_by = provenance(f"train {recipe}", {"config": settings}, inputs, seed=seed)
     out = OutputFolder(folder, "run", made_by)
-    rng = np.random.default_rng([seed, len(recipe)])
+    rng = np.random.default_rng([seed, int(made_by["run_id"], 16)])
     out.write("weights", "model.safetensors", tensors.encode({"w": rng.normal(size=(3, 3)).astype(np.float32)}, {}))
     if log:
         out.write("log", "log.jsonl", _log(rng))
