@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from choreo_cli.metrics.bootstrap import session_mean, two_level_mean
 from choreo_cli.metrics.circular import v_test
 from choreo_cli.metrics.drift import HOP, WINDOW, WITHIN_PPM
+from choreo_cli.metrics.energy import MIN_SECONDS
 from choreo_cli.metrics.groove_session import MIN_SHIFTS, SessionGroove, judge
 from choreo_cli.metrics.surrogates import DRAWS, blind_clocks, level, mean_of, p_value
 from choreo_cli.metrics.tracks import Track
@@ -117,20 +118,25 @@ def _energy(found: Sequence[SessionGroove], rng: np.random.Generator, draws: int
     def why(s: SessionGroove) -> str | None:
         if s.energy.degenerate:
             return "a constant signal, or nothing overlaps"
-        return None if s.energy_p is not None else "too short for a null of circular shifts of 5 s and more"
+        return (
+            None
+            if s.energy_p is not None
+            else f"fewer than {MIN_SECONDS:g} s of energy beside the control: too short for a null"
+        )
 
     used, reasons = [s for s in found if why(s) is None], _left_out(found, why)
     if not used:
         flat = all(s.energy.degenerate for s in found)
         return [_nothing(ENERGY, "1", 0, reasons, "degenerate" if flat else "insufficient")]
     mean, ci, ci_why = session_mean([s.energy.r or 0.0 for s in used], rng)
+    seen = float(np.mean([s.observed for s in used]))
     kinds = {"shift": [s.shifts for s in used], "whole_beats": [s.beats for s in used]}
     nulls = {k: mean_of(v, draws, rng) for k, v in kinds.items() if all(len(null) >= MIN_SHIFTS for null in v)}
     lags = used[0].energy_facts()["lags_ms"]
     alike = all(s.energy_facts()["lags_ms"] == lags for s in used)
     facts = {
         "sessions": len(used), "left_out": reasons, "ci_why": ci_why,
-        "nulls": {k: {"p": p_value(v, mean), "level95": level(v)} for k, v in nulls.items()},
+        "nulls": {k: {"p": p_value(v, seen), "level95": level(v)} for k, v in nulls.items()},
         "lag_ms": float(np.mean([(s.energy.lag_s or 0.0) * 1e3 for s in used])),
         "r0_mean": float(np.mean([s.energy.r0 or 0.0 for s in used])),
         "n_effective": float(sum(s.energy.n_effective or 0.0 for s in used)),
@@ -143,7 +149,7 @@ def _energy(found: Sequence[SessionGroove], rng: np.random.Generator, draws: int
         entry(
             ENERGY, mean, "1", "higher", n=sum(s.energy.n for s in used), ci=ci,
             chance=max(map(level, nulls.values())), goal=(">=", GOALS[ENERGY]),
-            p=max(p_value(v, mean) for v in nulls.values()), p_max=P_MAX, status="edge" if edge else "ok", params=facts,
+            p=max(p_value(v, seen) for v in nulls.values()), p_max=P_MAX, status="edge" if edge else "ok", params=facts,
         )
     ]  # fmt: skip
 

@@ -32,6 +32,7 @@ class SessionGroove:
         drift_why: Then why.
         drift_null: (draws,) stability of the stretched surrogates.
         energy: Energy correlation.
+        observed: The correlation as the nulls measure it, around the ends.
         shifts: Null of the correlation by circular shifts; empty when the session is too short.
         beats: Null by whole beats, of the session's own control and of others' at the same tempo.
         others: How many other sessions are in it.
@@ -43,6 +44,7 @@ class SessionGroove:
     drift_why: str | None
     drift_null: F64
     energy: energy.Energy
+    observed: float
     shifts: F64
     beats: F64
     others: int
@@ -50,7 +52,7 @@ class SessionGroove:
     @property
     def energy_p(self) -> float | None:
         """The larger p of the nulls that are long enough to speak."""
-        found = [p_value(null, self.energy.r or 0.0) for null in (self.shifts, self.beats) if len(null) >= MIN_SHIFTS]
+        found = [p_value(null, self.observed) for null in (self.shifts, self.beats) if len(null) >= MIN_SHIFTS]
         return None if self.energy.r is None or not found else max(found)
 
     def drift_points(self) -> list[list[float]]:
@@ -70,7 +72,7 @@ class SessionGroove:
             "curve": [float(r) if np.isfinite(r) else None for r in e.curve],
             "n_effective": e.n_effective,
             "nulls": {
-                name: {"n": len(null), "p": p_value(null, e.r), "level95": float(np.quantile(null, 0.95))}
+                name: {"n": len(null), "p": p_value(null, self.observed), "level95": float(np.quantile(null, 0.95))}
                 for name, null in (("shift", self.shifts), ("whole_beats", self.beats))
                 if len(null) and e.r is not None
             },
@@ -90,14 +92,14 @@ def judge(track: Track, others: Sequence[Track], rng: np.random.Generator, draws
     lock = phase_lock(track.t_s, track.density, track.beats, rng, draws=draws)
     moved, why, null = _drift(track, lock)
     found = energy.correlate(track.energy, track.follower, track.rate_hz)
-    shifts = energy.shift_null(track.energy, track.follower, track.rate_hz, draws, rng)
-    own = energy.beat_null(track.energy, track.follower, track.rate_hz, track.beats.period_s)
+    curve = energy.searched(track.energy, track.follower, track.rate_hz)
+    shifts = energy.shift_null(curve, track.rate_hz, draws, rng)
+    own = energy.beat_null(curve, track.rate_hz, track.beats.period_s)
     same = [o for o in others if abs(o.beats.period_s / track.beats.period_s - 1) <= SAME_TEMPO]
     beats = np.concatenate([own, *(_borrowed(track, o) for o in same)])
-    usable = found.n >= energy.MIN_SECONDS * track.rate_hz
-    if not usable:
+    if found.degenerate or found.n < energy.MIN_SECONDS * track.rate_hz:
         shifts = beats = np.empty(0)
-    return SessionGroove(track, lock, moved, why, null, found, shifts, beats, len(same))
+    return SessionGroove(track, lock, moved, why, null, found, float(curve[0]), shifts, beats, len(same))
 
 
 def _drift(track: Track, lock: PhaseLock) -> tuple[drift.Drift | None, str | None, F64]:
@@ -114,6 +116,5 @@ def _drift(track: Track, lock: PhaseLock) -> tuple[drift.Drift | None, str | Non
 def _borrowed(track: Track, other: Track) -> F64:
     """Null from another session's control, its beats laid on this one's."""
     late = (other.beats.beats_s[0] - other.start_s) - (track.beats.beats_s[0] - track.start_s)
-    return energy.beat_null(
-        track.energy, other.follower, track.rate_hz, track.beats.period_s, float(late), own=False
-    )  # fmt: skip
+    curve = energy.searched(track.energy, other.follower, track.rate_hz)
+    return energy.beat_null(curve, track.rate_hz, track.beats.period_s, float(late))

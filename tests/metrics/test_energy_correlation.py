@@ -79,26 +79,45 @@ def test_every_circular_shift_at_once_is_every_shift_one_by_one() -> None:
         assert curve[k] == pytest.approx(np.corrcoef(x[ok], moved[ok])[0, 1], abs=1e-9)
 
 
+def nulls(x: F64, y: F64, rng: np.random.Generator, draws: int = 999) -> tuple[float, F64]:
+    curve = energy.searched(x, y, 50.0)
+    return float(curve[0]), energy.shift_null(curve, 50.0, draws, rng)
+
+
 def test_chance_is_told_from_following() -> None:
     """Smooth signals reach .3 by chance: the value alone says nothing, its p does."""
     ps, high = [], 0
     for k in range(60):
         rng = np.random.default_rng(k)
         x, y = wander(rng, 1500, 2.5), wander(rng, 1500, 2.5)
-        e = energy.correlate(x, y, 50.0)
-        assert e.r is not None
-        high += e.r > 0.3
-        ps.append(p_value(energy.shift_null(x, y, 50.0, 199, rng), e.r))
+        seen, null = nulls(x, y, rng, 199)
+        high += seen > 0.3
+        ps.append(p_value(null, seen))
     assert high >= 4
     assert np.mean(np.array(ps) <= 0.05) <= 0.15 and 0.35 < np.mean(ps) < 0.65
     x = wander(np.random.default_rng(0), 1500, 1.0)
-    assert p_value(energy.shift_null(x, x, 50.0, 999, np.random.default_rng(0)), 1.0) <= 1 / 900
+    seen, null = nulls(x, x, np.random.default_rng(0))
+    assert seen == pytest.approx(1.0) and p_value(null, seen) <= 1 / 900
 
 
-def test_shifts_shorter_than_five_seconds_are_not_in_the_null() -> None:
-    x = wander(np.random.default_rng(3), 1000, 0.5)
-    assert energy.shift_null(x, x, 50.0, 999, np.random.default_rng(0)).max() < 0.9
-    assert len(energy.shift_null(x[:400], x[:400], 50.0, 999, np.random.default_rng(0))) == 0
+def test_shifts_that_the_lag_search_undoes_are_not_in_the_null() -> None:
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal(1000)
+    for lag in (-5, 0, 5):
+        _, null = nulls(x, np.roll(x, lag), rng)
+        assert len(null) == 979 and null.max() < 0.9
+    assert len(nulls(x[:10], x[:10], rng)[1]) == 0
+
+
+def test_a_metronome_ties_with_its_own_shifts_by_whole_beats() -> None:
+    """Its energy correlation may be high, but any other beat would do as well."""
+    t = np.arange(4500) / 50
+    level = np.interp(t, np.arange(0, 100, 5), np.random.default_rng(0).uniform(0.2, 1, 20))
+    pulse = np.exp(-0.5 * (((t + 0.25) % 0.5 - 0.25) / 0.05) ** 2)
+    curve = energy.searched(level * (0.2 + pulse), pulse, 50.0)
+    assert curve[0] > 0.5 and p_value(energy.beat_null(curve, 50.0, 0.5), float(curve[0])) == 1.0
+    own = energy.searched(level * pulse, level * pulse, 50.0)
+    assert p_value(energy.beat_null(own, 50.0, 0.5), float(own[0])) <= 1 / 179
 
 
 def test_independent_pairs_are_counted() -> None:

