@@ -85,7 +85,7 @@ def _made(inputs: Sequence[Path], roots: Mapping[str, str], fail_if_worse: bool)
     found = run_gather.gather(named, piped, roots)
     made = run_document.make_report(found, Grammar(parse, rebuild), {"fail_if_worse": fail_if_worse})
     if fail_if_worse:
-        made.document["comparison"] = run_compare.compare(found.inputs)
+        made.document["comparison"] = run_compare.compare(found.named)
     return made
 
 

@@ -140,7 +140,7 @@ def _block_record(block: Block) -> dict[str, Any]:
     steps = [
         {
             "name": s.name, "title": s.title, "command": s.command, "digest": s.digest, "exit": s.status,
-            "files": dict(s.files), "missing": s.why or None,
+            "files": dict(s.files), "folders": list(s.folders), "missing": s.why or None,
         }
         for s in block.steps
     ]  # fmt: skip

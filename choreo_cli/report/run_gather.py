@@ -61,13 +61,15 @@ class Gathered:
     """Everything a report is made from, in the order it was named.
 
     Args:
-        inputs: The manifests named, without repetition.
+        named: The manifests named, in order, repetitions and all.
+        inputs: The same without repetition.
         runs: Every trained model in them.
         evaluations: The `choreo.metrics/1` among the inputs.
         datasets: What the runs name, and what was named on its own.
         known: Every manifest found on the way, by digest of its entries.
     """
 
+    named: tuple[Artefact, ...]
     inputs: tuple[Artefact, ...]
     runs: tuple[Run, ...]
     evaluations: tuple[Artefact, ...]
@@ -94,6 +96,7 @@ def gather(paths: Sequence[Path], piped: bytes | None, roots: Mapping[str, str])
     runs = tuple(_distinct(r for a in inputs if a.kind == "run" for r in _runs(a)))
     known = _search(inputs, roots)
     return Gathered(
+        tuple(opened),
         inputs,
         runs,
         tuple(a for a in inputs if a.kind == "metrics"),

@@ -65,6 +65,7 @@ class Step:
         command: The shell line, without redirection; empty when the origin is unknown.
         digest: Entries digest that its manifest must have, None where none is promised.
         files: (path, sha256) of files that must come out the same.
+        folders: Folders named by the hash of what is in them.
         status: Exit status it ends with when all is as it was.
         why: Why there is no command.
     """
@@ -75,6 +76,7 @@ class Step:
     digest: str | None = None
     manifest: str = ""
     files: tuple[tuple[str, str], ...] = ()
+    folders: tuple[str, ...] = ()
     status: int = 0
     why: str = ""
 
@@ -101,6 +103,7 @@ class Block:
             lines.append(f"{s.command} > /dev/null{allowed}")
             if s.digest:
                 lines.append(f"tail -n 1 {s.manifest} | grep -q {s.digest}")
+            lines += [f"test -d {folder}" for folder in s.folders]
         sums = [f"{sha}  {name}" for s in self.steps for name, sha in s.files]
         made = [s.name for s in self.steps if s.command]
         if sums:
@@ -142,7 +145,14 @@ class _Maker:
             return
         files = tuple((f"{name}/{f}", sha) for f, sha in _products(a) if _hex(sha) and _PLAIN.fullmatch(f))
         manifest = name if a.kind in ONE_FILE else f"{name}/{a.file_name}"
-        self.block.steps.append(Step(name, title, command, _digest(a), manifest, files, _status(a)))
+        folders = tuple(f"{name}/pack/{digest}" for digest in _packs(a))
+        if a.kind == "pairs" and not self._promised(a):
+            files = ()  # frames.parquet names the inventory in its metadata; the pack's hash is over the values alone
+        self.block.steps.append(Step(name, title, command, _digest(a), manifest, files, folders, _status(a)))
+
+    def _promised(self, a: Artefact) -> bool:
+        """Whether every input of a step comes out with the same digest."""
+        return all(n.origin is not None and _digest(n.origin) is not None for n in self.origins.needs[a.sha256])
 
     def _line(self, a: Artefact) -> tuple[Line | None, str]:
         argv = a.record.get("argv")
@@ -243,8 +253,8 @@ class _Maker:
         name = f"step{len(self.block.steps) + 1}.json"
         self.names[need.sha256] = name
         what = self._variable("RECORDINGS", "the folder of the recordings")
-        title = "discover, as far as it is on record (it came through a pipe: its options are not kept)"
-        self.block.steps.append(Step(name, title, f"choreo discover {what} -o {name}", _hex(need.sha256), name))
+        title = f"discover (from a pipe: its options are not on record; its digest was {_hex(need.sha256)[:12]})"
+        self.block.steps.append(Step(name, title, f"choreo discover {what} -o {name}"))
 
     def _variable(self, name: str, what: str) -> str:
         self.block.variables.setdefault(name, what)
@@ -295,8 +305,21 @@ def _products(a: Artefact) -> Iterable[tuple[str, str]]:
                 yield inside, str(sha)
 
 
+def _packs(a: Artefact) -> list[str]:
+    """Dataset hashes of the packs beside pairs."""
+    paths = [str(i.get("path")) for i in a.made_by.get("outputs") or [] if isinstance(i, dict)]
+    found = {p.split("/")[1] for p in paths if a.kind == "pairs" and p.startswith("pack/") and p.count("/") > 1}
+    return sorted(d for d in found if _hex(d))
+
+
 def _digest(a: Artefact) -> str | None:
-    """Digest of the entries; of a run its log and its times vary, so its files are compared instead."""
+    """Digest of the entries, None where they vary.
+
+    Of a run its files are compared instead. An inventory of a folder that choreo wrote lists documents with times and
+    places in them; what is made from it does not depend on those.
+    """
+    if a.kind == "inventory" and any(str(e["format"]).startswith("choreo.") for e in a.manifest.entries):
+        return None
     return a.sha256 if a.kind != "run" and a.made_by.get("deterministic", True) else None
 
 
