@@ -21,7 +21,11 @@ EXITS = (
 )  # fmt: skip
 EXAMPLES = (
     ("choreo report dataset --keep-going -o report", "What is known of a dataset, and what is missing"),
-    ("choreo bench data --quick --only data.start_help | choreo report --keep-going -o timing", "Figures from a pipe"),
+    (
+        "choreo report rps mapper groove.json --figures figures -o judged || echo 'not yet: see judged/report.html'",
+        "Judge a model; exit 1 holds it, 3 says what is missing",
+    ),
+    ("choreo report rps rps-seeds --fail-if-worse --keep-going --table", "Is the second worse than the first"),
 )
 
 
@@ -40,7 +44,7 @@ def report(
         bool, typer.Option("--fail-if-worse", help="Of two inputs: exit 1 when the second is worse than the first.")
     ] = False,
     root: options.Roots = None,
-    keep_going: options.KeepGoing = False,
+    keep_going: Annotated[bool, typer.Option("--keep-going", help="Exit 0 although evidence is missing.")] = False,
     wait: options.Wait = 0.0,
     json: options.Json = False,
     table: options.TableOut = False,

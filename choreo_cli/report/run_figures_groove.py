@@ -74,7 +74,7 @@ def _draw_phase(figure: Any, p: Palette, phases: F64, band: tuple[float, float],
     ax.bar(middle, share, 0.9 / BINS, color=[p.b if s > band[1] else p.soft for s in share], alpha=0.9)
     ax.axvline(0, color=p.ink, linewidth=0.8, linestyle=(0, (4, 2)))
     ax.set_xlim(-0.5, 0.5)
-    ax.set_xticks([-0.5, -0.25, 0, 0.25, 0.5], ["-½", "-¼", "beat", "+¼", "+½"])
+    ax.set_xticks([-0.5, -0.25, 0, 0.25, 0.5], ["−½", "−¼", "beat", "+¼", "+½"])
     ax.set_ylim(0, max(float(share.max()) * 1.12, band[1] * 1.6))
     ax.yaxis.set_major_formatter(lambda y, _: f"{100 * y:.0f} %")
     ax.set_xlabel("position of the peak, beats")
@@ -91,7 +91,7 @@ def _energy(t: Trace) -> dict[str, Any]:
     best = int(np.nanargmax(r))
     text = (
         f"Motion energy and density of {t.session}: {EXCERPT_S:.0f} s of it above; below, their correlation over the"
-        f" whole session for every lag within ±100 ms. Highest at {lag[best] * 1e3:+.0f} ms (r = {r[best]:.2f};"
+        f" whole session for every lag within ±100 ms. Highest at {signed(lag[best] * 1e3)} ms (r = {r[best]:.2f};"
         f" r = {_at_zero(lag, r):.2f} without a lag). Positive: density comes after the body."
     )
     facts = {"session": t.session, "lag_ms": round(float(lag[best]) * 1e3, 3), "r": round(float(r[best]), 6)}
@@ -124,7 +124,7 @@ def _draw_energy(figure: Any, p: Palette, t: Trace, lag: F64, r: F64) -> None:
     below.plot(lag * 1e3, r, color=p.b, marker="o", markersize=2.4)
     below.plot(lag[best] * 1e3, r[best], "o", color=p.a, markersize=4.5)
     below.axvline(0, color=p.soft, linewidth=0.6)
-    below.annotate(f"{lag[best] * 1e3:+.0f} ms", (lag[best] * 1e3, r[best]), (6, 0), textcoords="offset points",
+    below.annotate(f"{signed(lag[best] * 1e3)} ms", (lag[best] * 1e3, r[best]), (6, 0), textcoords="offset points",
                    color=p.a, va="center")  # fmt: skip
     below.set_xlim(lag[0] * 1e3 - 4, lag[-1] * 1e3 + 4)
     below.margins(y=0.2)
@@ -151,7 +151,7 @@ def _drift(found: Sequence[tuple[Trace, Peaks]]) -> dict[str, Any]:
     lo, hi = d.ppm_ci
     text = (
         f"Distance of each density peak of {t.session} from its beat, and the line through them (Theil-Sen):"
-        f" {d.ppm:+.0f} ppm, 95 % interval {lo:+.0f} to {hi:+.0f}. A control that holds the tempo lies level."
+        f" {signed(d.ppm)} ppm, 95 % interval {signed(lo)} to {signed(hi)}. A control that holds the tempo lies level."
     )
     facts = {"session": t.session, "ppm": round(d.ppm, 3), "ci": [round(lo, 3), round(hi, 3)]}
     return {
@@ -177,7 +177,7 @@ def _draw_drift(figure: Any, p: Palette, t_s: F64, d_s: F64, line: tuple[float, 
     ax.set_ylim(-max(spread, 20), max(spread, 20))
     ax.set_xlabel("s")
     ax.set_ylabel("ms from the beat")
-    ax.annotate(f"{ppm:+.0f} ppm", (0.02, 0.95), xycoords="axes fraction", va="top", color=p.b)
+    ax.annotate(f"{signed(ppm)} ppm", (0.02, 0.95), xycoords="axes fraction", va="top", color=p.b)
 
 
 def _controls(t: Trace) -> dict[str, Any]:
@@ -226,6 +226,11 @@ def _spans(t: Trace) -> list[tuple[float, float]]:
     """Held stretches in seconds."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], t.held.astype(np.int8), [0]])))
     return [(float(t.t_s[a]), float(t.t_s[min(b, len(t.t_s) - 1)])) for a, b in edges.reshape(-1, 2)]
+
+
+def signed(value: float) -> str:
+    """A whole number with its sign."""
+    return f"{value:+.0f}".replace("-", "−")
 
 
 def _sessions(n: int) -> str:
