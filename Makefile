@@ -53,6 +53,8 @@ evaluate: train-mapper  ## judge them on the held-out sessions, and on a negativ
 	$(CHOREO) evaluate model $(RUNS)/mapper --no-gate -o $(RUNS)/mapper.json --table
 	$(CHOREO) evaluate normalizer $(RUNS)/mapper $(RUNS)/mapper-raw --no-gate -o $(RUNS)/normalizer.json --table
 	$(CHOREO) evaluate groove $(RUNS)/mapper --no-gate -o $(RUNS)/groove.json --table
+	$(CHOREO) synth sessions --sessions 8 --minutes 3 --bpm 97,113,150 --seed 300 --frames-only -o $(RUNS)/others > /dev/null
+	$(CHOREO) evaluate groove $(RUNS)/mapper --against $(RUNS)/others --no-gate -o $(RUNS)/control.json --table
 
 report: evaluate  ## one page of everything: runs/report/report.html
 	$(CHOREO) report $(RUNS)/rps $(RUNS)/rps-literal $(RUNS)/mapper $(RUNS)/mapper-raw $(RUNS)/*.json -o $(RUNS)/report --table || test $$? -eq 1 -o $$? -eq 3

@@ -9,8 +9,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-from hypothesis import settings
+# One thread for each process: on a busy machine the threads of two processes wait for each other.
+for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
+import pytest  # noqa: E402
+from hypothesis import settings  # noqa: E402
 
 # The same examples on every machine and every day; a wider search is a matter of `--hypothesis-profile default`.
 settings.register_profile("steady", derandomize=True, deadline=None)
