@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from choreo_cli.reflex.mapper import BLOCK, model_latents
 from choreo_cli.reflex.targets import Taught, target_store
-from formats.columns import INPUTS, LATENT_NAMES, MODALITIES
+from formats.columns import CONTROL_NAMES, INPUTS, LATENT_NAMES, MODALITIES
 
 if TYPE_CHECKING:
     from choreo_cli.dataset.frameset import FrameSet
@@ -69,12 +69,18 @@ class MapperData:
         frames: Frames, mapped from disk when they come from a pack.
         taught: What is taught.
         normalized: Whether M2 is applied to the latents.
+        margin: Targets by rule are kept this far from 0 and 1. A rule rests on a bound for a third of the time; a
+            network that follows it there is clipped as often as its teacher.
         budget: Most bytes to keep in memory.
     """
 
-    def __init__(self, rps: Rps, frames: FrameSet, taught: Taught, *, normalized: bool, budget: int) -> None:
+    def __init__(
+        self, rps: Rps, frames: FrameSet, taught: Taught, *, normalized: bool, budget: int, margin: float = 0.0
+    ) -> None:
         self._rps, self._frames, self._taught, self._normalized = rps, frames, taught, normalized
         self._budget = budget
+        off = np.array([0.0 if c in taught.learned else margin for c in CONTROL_NAMES], np.float32)
+        self._low, self._high = off, 1 - off
         self._latents: F32 | None = None
         self._targets: F32 | None = None
 
@@ -91,10 +97,10 @@ class MapperData:
         return np.asarray(self._made(self._frames.x[flat], self._frames.mask[flat])[back.reshape(rows.shape)])
 
     def targets(self, rows: I64) -> F32:
-        """(..., 5) targets of any rows (...), NaN = none."""
+        """(..., 5) targets of any rows (...), a margin off the bounds, NaN = none."""
         if self._targets is None:
             self._targets = target_store(self._frames, self._taught, self._budget)
-        return np.asarray(self._targets[rows])
+        return np.clip(self._targets[rows], self._low, self._high)
 
     def weights(self) -> F32:
         """(5,) by which squared errors count: all controls alike, measured in the spread of their own targets.

@@ -24,7 +24,7 @@ from choreo_cli.reflex.mapper_mix import mixed
 from choreo_cli.reflex.mapper_torch import GRUMapper, mapper_loss
 from choreo_cli.reflex.targets import Taught, by_example, by_rule
 from choreo_cli.reflex.timelines import file_name, write_controls
-from choreo_cli.training.config import Count, Positive, TrainConfig
+from choreo_cli.training.config import Count, Positive, Rate, Share, TrainConfig
 from choreo_cli.training.recipe import Finished, Job, RunFiles
 
 I64 = NDArray[np.int64]
@@ -32,8 +32,10 @@ READS = ("choreo.run", "choreo.pairs", "choreo.sessions")
 TAKES = ("rps", "targets", "mode", "controls", "split", "fold")
 score = mapper_score.score
 
-WANTED_ITEMS = {"window": 9000, "stream": 2200}
-STREAM_STRIDE = 4
+WANTED_ITEMS = {"window": 20_000, "stream": 5000}
+STREAM_STRIDE = 2
+STREAM_SHARE = 4
+"""A chunk is longer than a window: with `stream` a step takes this many times fewer of them."""
 VAL_BATCH = 512
 
 
@@ -41,6 +43,7 @@ class Config(TrainConfig, frozen=True, forbid_unknown_fields=True, kw_only=True)
     """How a mapper is trained.
 
     Args:
+        batch: Windows per step; with `stream` a quarter as many chunks.
         mode: `window`: the last T frames from a zero state. `stream`: the state is carried on.
         window: Frames of a window, T.
         chunk: Frames of a training item with `stream`.
@@ -51,6 +54,7 @@ class Config(TrainConfig, frozen=True, forbid_unknown_fields=True, kw_only=True)
         beat: Weight of the same, towards the off-beat.
         balance: Squared errors are measured in the spread of each control's targets, so that none is drowned out.
         mix: Mixed rows per training row (`mapper_mix`), for targets by rule; 0 for none.
+        margin: How far from 0 and 1 the network is taught to stay where the rule lies on a bound; faders may touch it.
         normalizer: Whether M2 is applied to the latents.
         min_steps: Epochs are added until there are as many optimiser steps: a minute of data needs them.
         targets_offset_s: Added to the times of recorded controls.
@@ -58,10 +62,14 @@ class Config(TrainConfig, frozen=True, forbid_unknown_fields=True, kw_only=True)
         cache_mb: Most memory for latents and targets; beyond, latents are worked out batch by batch.
     """
 
+    epochs: Positive = 8
     batch: Positive = 64
+    lr: Rate = 3e-3
+    decay: bool = True
+    ema: Share = 0.98
     clip: Annotated[float, Meta(ge=0)] = 1.0
     mode: Literal["window", "stream"] = "window"
-    window: Annotated[int, Meta(ge=SHORTEST, le=LONGEST)] = 32
+    window: Annotated[int, Meta(ge=SHORTEST, le=LONGEST)] = 50
     chunk: Annotated[int, Meta(ge=8, le=4096)] = 128
     settle: Count = 48
     hidden: Annotated[int, Meta(ge=1, le=4096)] = 96
@@ -70,6 +78,7 @@ class Config(TrainConfig, frozen=True, forbid_unknown_fields=True, kw_only=True)
     beat: Annotated[float, Meta(ge=0)] = 0.02
     balance: bool = True
     mix: Annotated[int, Meta(ge=0, le=100)] = 4
+    margin: Annotated[float, Meta(ge=0, lt=0.5)] = 0.015
     normalizer: bool = True
     min_steps: Count = 400
     targets_offset_s: float = 0.0
@@ -100,6 +109,8 @@ class MapperRecipe:
         config: Config = job.config
         if job.options.get("mode"):
             config = _with_mode(config, str(job.options["mode"]))
+        if config.mode == "stream":
+            config = msgspec.structs.replace(config, batch=max(1, config.batch // STREAM_SHARE))
         self.taught = self._taught(job, config)
         self.data = {**found.data, "targets": dict(self.taught.sources), "within_session": self.taught.within}
         self.notes = [*found.notes, *self.taught.notes]
@@ -109,11 +120,8 @@ class MapperRecipe:
         sources = [(self.frames, self.taught), *([] if extra is None else [(extra, by_rule(extra))])]
         stride = config.stride or _stride(config.mode, sources)
         self._parts = [
-            (Items(taught.train, length, stride), MapperData(
-                self.rps, frames, taught, normalized=config.normalizer, budget=int(config.cache_mb * 2**20)
-            ))
-            for frames, taught in sources
-        ]  # fmt: skip
+            (Items(taught.train, length, stride), self._data_of(frames, taught, config)) for frames, taught in sources
+        ]
         self._data = self._parts[0][1]
         self._val = Items(self.taught.val, length, stride)
         if not len(self._parts[0][0]):
@@ -126,6 +134,10 @@ class MapperRecipe:
             config, stride=stride, epochs=max(config.epochs, -(-config.min_steps // per_epoch))
         )
         self._weight: Tensor | None = None
+
+    def _data_of(self, frames: FrameSet, taught: Taught, config: Config) -> MapperData:
+        budget = int(config.cache_mb * 2**20)
+        return MapperData(self.rps, frames, taught, normalized=config.normalizer, margin=config.margin, budget=budget)
 
     def _taught(self, job: Job, config: Config) -> Taught:
         path = job.options.get("targets")
