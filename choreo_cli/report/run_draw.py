@@ -125,6 +125,7 @@ _META = re.compile(r"\s*<metadata>.*?</metadata>", re.S)
 _FONT = re.compile(r"font-family: [^;\"]*;? ?")
 _FONT_SHORT = re.compile(r"font: ((?:\w+ )*)([\d.]+)px [^;\"]*")
 _LONG = re.compile(r"(-?\d+\.\d\d)\d+")
+_TAG = re.compile(r"<[^>]+>")
 _SPACE = re.compile(r"\n\s*")
 _BOX = re.compile(r'viewBox="([^"]*)"')
 
@@ -138,7 +139,7 @@ def _inline(text: str, name: str, title: str, description: str) -> str:
     assert head is not None and box is not None
     body = _META.sub("", text[head.end() :])
     body = _FONT_SHORT.sub(r"font: \1\2px var(--font)", _FONT.sub("", body))
-    body = _LONG.sub(r"\1", body)
+    body = _TAG.sub(lambda tag: _LONG.sub(r"\1", tag.group()), body)  # coordinates, never the words between
     for mark, colour in _MARKS.items():
         body = body.replace(colour, f"var(--c-{mark})")
     body = _SPACE.sub("\n", body)

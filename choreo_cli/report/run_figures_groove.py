@@ -124,7 +124,7 @@ def _draw_energy(figure: Any, p: Palette, t: Trace, lag: F64, r: F64) -> None:
     below.plot(lag * 1e3, r, color=p.b, marker="o", markersize=2.4)
     below.plot(lag[best] * 1e3, r[best], "o", color=p.a, markersize=4.5)
     below.axvline(0, color=p.soft, linewidth=0.6)
-    below.annotate(f"{signed(lag[best] * 1e3)} ms", (lag[best] * 1e3, r[best]), (6, 0), textcoords="offset points",
+    below.annotate(f"{signed(lag[best] * 1e3)} ms", (lag[best] * 1e3, r[best]), (6, 5), textcoords="offset points",
                    color=p.a, va="center")  # fmt: skip
     below.set_xlim(lag[0] * 1e3 - 4, lag[-1] * 1e3 + 4)
     below.margins(y=0.2)
@@ -230,7 +230,7 @@ def _spans(t: Trace) -> list[tuple[float, float]]:
 
 def signed(value: float) -> str:
     """A whole number with its sign."""
-    return f"{value:+.0f}".replace("-", "−")
+    return f"{value:+.0f}".replace("-", "−") if round(value) else "0"
 
 
 def _sessions(n: int) -> str:

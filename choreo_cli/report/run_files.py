@@ -49,7 +49,7 @@ def lines(report: Report, columns: Columns) -> list[str]:
             for r in c["rows"]
         ]
         found += ["", *columns(rows, ("figure", c["a"], c["b"], "gain, 95 %", "verdict", "how"))]
-    gates = [r for r in doc["metrics"] if r["goal"] is not None]
+    gates = [r for r in doc["metrics"] if r["goal"] is not None and r["role"] != "beside"]
     if gates:
         shown = [
             (r["name"], number(r["value"]), run_markdown.span(r["interval"]), r["gate"], _verdict(r)) for r in gates

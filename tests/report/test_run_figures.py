@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import pytest
 import run_material as material
 
 from choreo_cli.report import run_files
+from choreo_cli.report.run_draw import svg
 from choreo_cli.report.run_figures import plain
+from choreo_cli.report.run_figures_groove import signed
 from choreo_cli.report.run_series import envelope, signed_phase
 
 INCH = 25.4
@@ -116,6 +119,21 @@ def test_print_files_have_column_width_and_embedded_fonts(top: Path, data: Path)
         box = [float(x) for x in pdf.split(b"/MediaBox [")[1].split(b"]")[0].split()]
         assert box[2] == pytest.approx((178 if double else 85) / INCH * 72, abs=0.5)
         assert b"/FontFile2" in pdf and b"/CreationDate" not in pdf
+
+
+def test_numbers_on_an_axis_are_not_cut_like_coordinates() -> None:
+    def draw(figure: Any, _: Any) -> None:
+        ax = figure.add_subplot()
+        ax.plot([0, 1 / 3], [0, 1 / 7])
+        ax.set_yticks([0.0125], ["0.0125"])
+
+    text = svg(draw, "x", 40, "title", "0.123456 & <b>")
+    assert ">0.0125</text>" in text and "0.123456 &amp; &lt;b&gt;</desc>" in text
+    assert not re.search(r'd="[^"]*\.\d{3}', text)
+
+
+def test_whole_numbers_have_a_true_sign() -> None:
+    assert [signed(v) for v in (-75.4, 0.2, -0.2, 12.6)] == ["−75", "0", "0", "+13"]
 
 
 def test_envelope_keeps_the_extremes() -> None:
