@@ -83,16 +83,17 @@ class Step:
 
 @dataclass(slots=True)
 class Block:
-    """The whole of it: variables to set first, steps, and what is missing."""
+    """The whole of it: what it was made with, variables to set first, steps, and what is missing."""
 
     steps: list[Step] = field(default_factory=list)
     variables: dict[str, str] = field(default_factory=dict)
     missing: list[Evidence] = field(default_factory=list)
+    made_with: str = ""
 
     @property
     def text(self) -> str:
         """A POSIX shell script; it stops at the first thing that is not as it was."""
-        lines = ["set -eu"]
+        lines = [f"# {self.made_with}", "set -eu"]
         lines += [f': "${{{name}:?{what}}}"' for name, what in self.variables.items()]
         for k, s in enumerate(self.steps, 1):
             lines += ["", f"# {k}. {s.title}"]
@@ -115,7 +116,7 @@ class Block:
 
 def reproduce(origins: Origins, grammar: Grammar) -> Block:
     """One command per step, in an order that can be run, with the digests it must come out with."""
-    block = Block()
+    block = Block(made_with=_made_with(origins.steps))
     maker = _Maker(origins, grammar, block)
     for a in origins.steps:
         maker.step(a)
@@ -341,6 +342,16 @@ def _title(a: Artefact) -> str:
         what = words if recipes in words else f"{words} {recipes}"
         return _comment(f"{what}, seed{'s' if ',' in seeds else ''} {seeds} ({a.name})")
     return _comment(f"{words} ({a.name})")
+
+
+def _made_with(steps: Iterable[Artefact]) -> str:
+    """Versions and commits: another one may have other defaults."""
+    git = [a.made_by.get("git") for a in steps]
+    versions = sorted({str(a.made_by.get("choreo", "MISSING")) for a in steps})
+    commits = dict.fromkeys(str(g.get("sha"))[:12] for g in git if isinstance(g, dict))
+    changed = ", with changes" if any(isinstance(g, dict) and g.get("dirty") for g in git) else ""
+    at = f", commit {', '.join(commits)}{changed}" if commits else ""
+    return _comment(f"made with choreo {', '.join(versions)}{at}")
 
 
 def _comment(text: str) -> str:
