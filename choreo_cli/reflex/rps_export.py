@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -94,7 +95,7 @@ def checkpoint_files(
     model = checkpoint.Checkpoint(RECIPE, arch(hidden, alpha), dict(arrays), dict(facts), dict(created_by))
     weights = tensors.encode(model.arrays, {"choreo.recipe": RECIPE})
     sha = hashlib.sha256(weights).hexdigest()
-    rps = Rps.of(model)
+    rps = replace(Rps.of(model), sha256=sha)
     files = checkpoint.encode(model, {"model.onnx": onnx_model(rps, sha), "model.npz": npz_bytes(arrays)})
     assert files[checkpoint.WEIGHTS] == weights
     return files, rps

@@ -62,6 +62,8 @@ def test_a_run_has_its_files_and_the_card_names_them(run: Any) -> None:
     assert card["facts"]["own_block_hidden"] and card["facts"]["clamp"] == "stacked"
     assert card["facts"]["never_seen"] == [] and card["facts"]["normalizer_rows"] == recipe.n_items == 3000
     assert card["facts"]["spectral_norm"] <= 0.9 + 1e-6 and card["facts"]["lipschitz"] <= 0.98 + 1e-6
+    for file in (folder / "all").iterdir():
+        assert read_metadata(file)["choreo.model.rps"] == card["files"]["model.safetensors"], "the latents name M1"
 
 
 def test_figures_on_data_whose_modalities_share_what_they_know(run: Any) -> None:
