@@ -15,6 +15,7 @@ import rps_cases as cases
 from choreo_cli.errors import DataError, UsageError
 from formats import checkpoint, sealed, tensors
 from formats.errors import FormatError
+from formats.tables import read_metadata
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxruntime")
