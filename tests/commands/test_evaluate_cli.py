@@ -9,50 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from judged_run import dataset, mapper_run
 
 from choreo_cli.dataset.frameset import FrameSet, read_frames
 from choreo_cli.errors import ExitCode
 from choreo_cli.metrics import evaluate as work
-from choreo_cli.reflex.teacher import teach
-from choreo_cli.sessions.synth import SynthOptions, write_sessions
 from formats import manifest
-from formats.columns import CONTROL_NAMES, CONTROLS
 from formats.metrics import entry
-from formats.tables import write_table
 
 GATES = ("phase_coherence", "energy_correlation", "drift_stability", "drift_stability.ppm_bound")
 Choreo = Callable[..., Any]
-
-
-def dataset(folder: Path, **how: Any) -> FrameSet:
-    folder.mkdir(parents=True)
-    made = write_sessions(SynthOptions(**{"sessions": 4, "minutes": 1.2, "material": False} | how), folder)
-    roots = [manifest.Root("out", str(folder), True)]
-    doc = manifest.encode(manifest.Manifest("choreo.sessions/1", {}, made.entries, roots))
-    (folder / "sessions.json").write_bytes(doc)
-    return read_frames(folder)
-
-
-def mapper_run(folder: Path, frames: FrameSet, recipe: str = "mapper") -> Path:
-    """What `choreo train mapper` leaves that an evaluation reads; the controls are the rule teacher's."""
-    (folder / "controls").mkdir(parents=True)
-    files = {}
-    for s in frames.of(("val", "test")):
-        made = np.nan_to_num(teach(frames.x[s.slice], frames.mask[s.slice], frames.t_us[s.slice]), nan=0.5)
-        columns = {name: made[:, k] for k, name in enumerate(CONTROL_NAMES)}
-        name = f"controls/{s.session_id}_controls.parquet"
-        files[name] = write_table(folder / name, CONTROLS, {
-            "session_id": [s.session_id] * s.rows, "t_us": frames.t_us[s.slice], **columns,
-            "held": np.zeros(s.rows, bool), "synthetic": np.ones(s.rows, bool),
-        })  # fmt: skip
-    e = {
-        "id": "0123456789ab", "recipe": recipe, "seed": 0, "path": ".", "state": "done", "steps": 1, "epochs": 1.0,
-        "parameters": 1, "device": "cpu", "config": {}, "data": frames.record("data"), "parents": [], "files": files,
-        "metrics": [], "synthetic": True,
-    }  # fmt: skip
-    roots = [manifest.Root("out", str(folder), True), manifest.Root("data", str(frames.folder))]
-    (folder / "run.json").write_bytes(manifest.encode(manifest.Manifest("choreo.run/1", {}, [e], roots)))
-    return folder
 
 
 @pytest.fixture(scope="module")
