@@ -59,6 +59,11 @@ def auto_stride(rows: int, want: int) -> int:
     return int(np.clip(rows // max(want, 1), 1, 16))
 
 
+def evenly(n: int, most: int) -> I64:
+    """At most so many of the numbers 0..n-1, evenly spread."""
+    return np.arange(min(n, most), dtype=np.int64) * n // max(1, min(n, most))
+
+
 class MapperData:
     """Latents and targets of rows, from memory when they fit a budget and else worked out batch by batch.
 
@@ -108,8 +113,8 @@ class MapperData:
         Mean variance over variance, so that the whole keeps its size; a nearly constant target counts no more than one
         with a deviation of .016 would.
         """
-        rows = np.concatenate([np.empty(0, np.int64), *(np.arange(a, b) for a, b in self._taught.train)])
-        y = self.targets(rows[:: max(1, len(rows) // SPREAD_ROWS)]).astype(np.float64)
+        rows = Items(self._taught.train, 1, 1)
+        y = self.targets(rows.starts(evenly(len(rows), SPREAD_ROWS))[0]).astype(np.float64)
         there = np.isfinite(y)
         n = np.maximum(there.sum(axis=0), 1)
         mean = np.where(there, y, 0.0).sum(axis=0) / n

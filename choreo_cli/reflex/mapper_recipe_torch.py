@@ -18,7 +18,7 @@ from choreo_cli.errors import DataError
 from choreo_cli.reflex import mapper_score
 from choreo_cli.reflex.from_run import Inputs, open_inputs
 from choreo_cli.reflex.mapper import LONGEST, MODES, SHORTEST, Mapper, model_latents
-from choreo_cli.reflex.mapper_data import Items, MapperData, auto_stride
+from choreo_cli.reflex.mapper_data import Items, MapperData, auto_stride, evenly
 from choreo_cli.reflex.mapper_files import encode_mapper
 from choreo_cli.reflex.mapper_mix import mixed
 from choreo_cli.reflex.mapper_torch import GRUMapper, mapper_loss
@@ -37,6 +37,7 @@ STREAM_STRIDE = 2
 STREAM_SHARE = 4
 """A chunk is longer than a window: with `stream` a step takes this many times fewer of them."""
 VAL_BATCH = 512
+VAL_ITEMS = 20_000
 
 
 class Config(TrainConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -199,19 +200,20 @@ class MapperRecipe:
         """Nothing is projected."""
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """Loss and its parts on the validation items, one weight per item."""
+        """Loss and its parts on the validation items, at most 20,000 evenly spread; every item counts alike."""
         if not len(self._val):
             return {}
         device = next(model.parameters()).device
         sums: dict[str, float] = {}
+        judged = evenly(len(self._val), VAL_ITEMS)
         with torch.no_grad():
-            for at in range(0, len(self._val), VAL_BATCH):
-                chosen = np.arange(at, min(at + VAL_BATCH, len(self._val)))
+            for at in range(0, len(judged), VAL_BATCH):
+                chosen = judged[at : at + VAL_BATCH]
                 batch = {k: v.to(device) for k, v in self._batch(self._val, self._data, chosen).items()}
                 loss, parts = self._loss(model, batch)
                 for name, value in {"loss": loss, **parts}.items():
                     sums[name] = sums.get(name, 0.0) + float(value) * len(chosen)
-        return {k: v / len(self._val) for k, v in sums.items()}
+        return {k: v / len(judged) for k, v in sums.items()}
 
     def finish(self, model: nn.Module, files: RunFiles) -> Finished:
         """Checkpoint, twins, `controls/<session>_controls.parquet` of the held-out sessions, and the judgement."""

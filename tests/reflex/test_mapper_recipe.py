@@ -15,7 +15,7 @@ from choreo_cli.errors import DataError, NoInputError, UsageError  # noqa: E402
 from choreo_cli.reflex import mapper_recipe_torch as lane  # noqa: E402
 from choreo_cli.reflex import rps as m1  # noqa: E402
 from choreo_cli.reflex.mapper import Mapper  # noqa: E402
-from choreo_cli.reflex.mapper_data import Items  # noqa: E402
+from choreo_cli.reflex.mapper_data import Items, evenly  # noqa: E402
 from choreo_cli.reflex.mapper_mix import ROWS, mixed, stretched  # noqa: E402
 from choreo_cli.reflex.teacher import beat_rate, teach  # noqa: E402
 from choreo_cli.training.recipe import Job  # noqa: E402
@@ -125,6 +125,12 @@ def test_items_cross_nothing() -> None:
     inside = [any(a <= s and s + 33 <= b for a, b in runs) for s in starts]
     assert all(inside) and len(set(starts.tolist())) == len(items)
     assert starts[fresh].tolist() == [0, 140] and (np.diff(starts[:17]) == 4).all()
+
+
+def test_evenly_spread() -> None:
+    assert evenly(5, 10).tolist() == [0, 1, 2, 3, 4] and evenly(0, 10).tolist() == []
+    many = evenly(180_000_000, 1000)
+    assert len(many) == 1000 and many[-1] < 180_000_000 and set(np.diff(many)) == {180_000}
 
 
 @pytest.mark.parametrize("mode", ["window", "stream"])
