@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from choreo_cli.report.content import Content, How, Signal, texts
+from choreo_cli.report.content import Content, How, Signal, open_content, texts
 from formats.errors import FormatError
 from formats.foreign.model import Beats, Facts, PlaylistItem, PoseStream, Series, SessionMeta
 from formats.foreign.registry import Reader
 from formats.foreign.source import Source
 
-_OUTPUTS = ("pairs", "sessions", "metrics", "inventory")
+_OUTPUTS = ("pairs", "sessions", "run", "metrics", "inventory")
+_REPORT = "report.json"
 
 
 def foreign(source: Source, reader: Reader, how: How) -> Content:
@@ -50,7 +51,7 @@ def mapped(source: Source, mapping: dict[str, Any]) -> Content:
 
 
 def folder(path: Path, how: How) -> Content:
-    """Open a folder: the manifest of an output folder, or one JSON per video frame.
+    """Open a folder: the manifest of an output folder, the report in it, or one JSON per video frame.
 
     Raises:
         FormatError: neither.
@@ -61,6 +62,8 @@ def folder(path: Path, how: How) -> Content:
     for kind in _OUTPUTS:
         if (path / f"{kind}.json").is_file():
             return content_tables.manifest(path / f"{kind}.json")
+    if (path / _REPORT).is_file():
+        return open_content(path / _REPORT, how)
     names = sorted(p.name for p in path.iterdir() if p.suffix == ".json")
     if not group_folder(names):
         raise FormatError("a folder without a manifest of ours", file=path, hint="name a file, or use choreo discover")

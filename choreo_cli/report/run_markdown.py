@@ -145,6 +145,8 @@ def _metrics(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _figures(figures: Sequence[Mapping[str, Any]]) -> str:
+    if not figures:
+        return ""
     return "## Figures in the page\n\n" + "\n".join(f"- {text(f['title'])}: {text(f['text'])}" for f in figures)
 
 
