@@ -43,7 +43,7 @@ Overfit = Annotated[int, typer.Option("--overfit", min=0, metavar="N", help="Tra
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, from a few real steps.")]
 Targets = Annotated[Path | None, typer.Option("--targets", metavar="FILE", help="Recorded controls to learn.")]
 Mode = Annotated[str | None, typer.Option("--mode", metavar="window|stream", help="How the mapper will be run.")]
-Form = Annotated[str | None, typer.Option("--form", metavar="default|literal", help="Which form of the loss.")]
+Form = Annotated[str | None, typer.Option("--form", metavar="hidden|literal", help="Which form of the loss.")]
 Latents = Annotated[Path | None, typer.Option("--latents", metavar="DIR", help="Latents of every session go there.")]
 Controls = Annotated[Path | None, typer.Option("--controls", metavar="DIR", help="Controls of every session go there.")]
 Sync = Annotated[str, typer.Option("--sync", metavar="DEST", help="Copy to a folder or host:path at checkpoints.")]

@@ -26,6 +26,7 @@ class RpsNet(nn.Module):
         clamp: `stacked` or `block`, see `Translators`.
         limit: Largest spectral norm.
         scale: Factor on the usual initial weights of the translators.
+        through: Whether the gradient runs through the clamp, see `Translators`.
     """
 
     def __init__(
@@ -37,11 +38,14 @@ class RpsNet(nn.Module):
         clamp: str = "stacked",
         limit: float = 0.9,
         scale: float = 0.3,
+        through: bool = True,
     ) -> None:
         super().__init__()
         self.encoders = nn.ModuleDict({m: TinyEncoder(len(MODALITIES[m]), BLOCKS[m], hidden) for m in MODES})
         self.units = nn.ModuleDict({m: UnitBlock(BLOCKS[m]) for m in MODES} if unit else {})
-        self.translators = Translators(BLOCKS, clamp=clamp, limit=limit, hide_own=hide_own, scale=scale)
+        self.translators = Translators(
+            BLOCKS, clamp=clamp, limit=limit, hide_own=hide_own, scale=scale, through=through
+        )
         self.decoders = nn.ModuleDict({m: nn.Linear(BLOCKS[m], len(MODALITIES[m])) for m in MODES} if unit else {})
 
     def encode(self, x: Tensor, measured: Tensor) -> Tensor:

@@ -52,8 +52,8 @@ class Config(TrainConfig, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
     Args:
         form: `hidden` is the form that works: latents of fixed scale, a block predicted from the other blocks only, the
-            reconstruction of the inputs. `literal` is the roadmap's loss, which collapses; it sets `reconstruct`,
-            `feature_dropout` and `decay` to nothing, `lr` to 1e-3 and `init_scale` to 1.
+            reconstruction of the inputs. `literal` is the roadmap's loss, which collapses; `LITERAL` is what it means
+            for the other settings.
         clamp: What the spectral norm of the translators is bounded over: the `stacked` operator, which makes the prox
             map a contraction, or each `block`'s rows.
         limit: That bound.
@@ -80,6 +80,18 @@ class Config(TrainConfig, frozen=True, forbid_unknown_fields=True, kw_only=True)
     into_target: bool = True
     reconstruct: Annotated[float, Meta(ge=0, le=1000)] = 0.5
     init_scale: Annotated[float, Meta(gt=0, le=10)] = 0.3
+
+
+LITERAL: dict[str, Any] = {
+    "clamp": "block",
+    "reconstruct": 0.0,
+    "feature_dropout": 0.0,
+    "into_target": True,
+    "decay": False,
+    "lr": 1e-3,
+    "init_scale": 1.0,
+}
+"""The roadmap's form: every translator clamped by itself after each step, the gradient into both sides of the loss."""
 
 
 @dataclass(slots=True)
@@ -119,8 +131,9 @@ class RpsRecipe:
         """A fresh network."""
         c, literal = self.config, self.config.form == "literal"
         return RpsNet(
-            hidden=c.hidden, unit=not literal, hide_own=not literal, clamp=c.clamp, limit=c.limit, scale=c.init_scale
-        )
+            hidden=c.hidden, unit=not literal, hide_own=not literal, clamp=c.clamp, limit=c.limit, scale=c.init_scale,
+            through=not literal,
+        )  # fmt: skip
 
     def batch(self, items: I64, epoch: int) -> dict[str, Tensor]:
         """The tensors that `rps_loss` takes."""
@@ -309,15 +322,22 @@ def open_recipe(job: Job) -> RpsRecipe:
 
 
 def resolved(config: Config, form: str | None) -> Config:
-    """The configuration with `--form` and what the literal form means. Raises UsageError for an unknown form."""
+    """The configuration with `--form` and what the literal form means.
+
+    Raises:
+        UsageError: an unknown form, or a setting that the literal form does not leave open.
+    """
     if form is not None:
         if form not in ("hidden", "literal"):
             raise UsageError(f"no form {form!r}", hint="choose from hidden, literal")
         config = msgspec.structs.replace(config, form=form)
     if config.form == "literal":
-        config = msgspec.structs.replace(
-            config, reconstruct=0.0, feature_dropout=0.0, decay=False, lr=1e-3, init_scale=1.0
-        )
+        usual = Config()
+        for name, value in LITERAL.items():
+            given = getattr(config, name)
+            if given not in (value, getattr(usual, name)):
+                raise UsageError(f"{name}={given}: the literal form has {name}={value}", hint=f"leave {name} out")
+        config = msgspec.structs.replace(config, **LITERAL)
     return config
 
 

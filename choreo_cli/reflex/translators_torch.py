@@ -24,6 +24,8 @@ class Translators(nn.Module):
         limit: Largest spectral norm; infinity for none.
         hide_own: Whether a block is predicted from the other blocks alone.
         scale: Factor on the usual initial weights.
+        through: Whether predictions are made, and the gradient runs, through the clamp. Without it the weights are used
+            as they are, and `project` clamps them after each step: the roadmap's way.
     """
 
     own: Tensor
@@ -36,10 +38,12 @@ class Translators(nn.Module):
         limit: float = 0.9,
         hide_own: bool = True,
         scale: float = 0.3,
+        through: bool = True,
     ) -> None:
         super().__init__()
         total = sum(blocks.values())
         self.clamp, self.limit, self.hide_own, self.widths = clamp, limit, hide_own, tuple(blocks.values())
+        self.through = through
         self.linear = nn.ModuleDict({m: nn.Linear(total, width) for m, width in blocks.items()})
         keep = torch.ones(total, total)
         if hide_own:
@@ -52,17 +56,21 @@ class Translators(nn.Module):
     def layers(self) -> list[nn.Linear]:
         return [layer for layer in self.linear.values() if isinstance(layer, nn.Linear)]
 
+    def stacked(self) -> tuple[Tensor, Tensor]:
+        """(D, D) weight and (D,) bias of all translators, not clamped."""
+        weight = torch.cat([layer.weight for layer in self.layers()]) * self.own
+        return weight, torch.cat([layer.bias for layer in self.layers()])
+
     def operator(self) -> tuple[Tensor, Tensor]:
         """(D, D) clamped weight and (D,) bias of all translators."""
-        weight = torch.cat([layer.weight for layer in self.layers()]) * self.own
-        bias = torch.cat([layer.bias for layer in self.layers()])
+        weight, bias = self.stacked()
         if self.clamp == "stacked":
             return bounded(weight, self.limit), bias
         return torch.cat([bounded(w, self.limit) for w in torch.split(weight, list(self.widths))]), bias
 
     def forward(self, z: Tensor) -> Tensor:
         """(N, D) predictions of (N, D) latents."""
-        weight, bias = self.operator()
+        weight, bias = self.operator() if self.through else self.stacked()
         return nn.functional.linear(z, weight, bias)
 
     @torch.no_grad()

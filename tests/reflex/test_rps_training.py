@@ -27,6 +27,7 @@ from choreo_cli.reflex.inputs import BLOCK_SLICES, MODES  # noqa: E402
 from choreo_cli.reflex.prox import proxstep  # noqa: E402
 from choreo_cli.reflex.rps import Rps, shapes  # noqa: E402
 from choreo_cli.reflex.rps_losses_torch import latents_of  # noqa: E402
+from choreo_cli.reflex.translators_torch import Translators  # noqa: E402
 
 FILES = {"model.json", "model.npz", "model.onnx", "model.safetensors"}
 
@@ -213,6 +214,32 @@ def test_the_literal_loss_collapses_and_the_figures_say_so(source: Path, tmp_pat
     assert [found[f"rps.latent_alive.{m}"]["pass"] for m in MODES] == [False] * 4
     assert any("literal" in n for n in done.notes)
     assert checkpoint.read_card(tmp_path)["facts"]["own_block_hidden"] is False
+
+
+def test_the_literal_form_is_literal(source: Path) -> None:
+    recipe = cases.opened(source, options={"form": "literal"})
+    net = recipe.model()
+    translators = net.translators
+    assert isinstance(translators, Translators)
+    assert not translators.through and not translators.hide_own and translators.clamp == "block"
+    assert not net.units and recipe.weights.literal
+    # A translator beyond the limit is used as it is, and brought back by itself after the step.
+    with torch.no_grad():
+        translators.layers()[0].weight.mul_(5)
+    raw = translators.stacked()[0].detach().clone()
+    z = torch.eye(raw.shape[1])
+    bias = torch.cat([layer.bias for layer in translators.layers()])
+    assert torch.equal(translators(z), torch.nn.functional.linear(z, raw, bias))
+    recipe.after_step(net)
+    norms = [float(torch.linalg.matrix_norm(layer.weight.detach(), 2)) for layer in translators.layers()]
+    assert norms[0] == pytest.approx(0.9) and max(norms) <= 0.9 + 1e-6
+    assert float(torch.linalg.matrix_norm(translators.stacked()[0].detach(), 2)) > 0.9
+
+
+@pytest.mark.parametrize("more", [{"lr": 0.01}, {"clamp": "stacked", "reconstruct": 1.0}, {"into_target": False}])
+def test_what_the_literal_form_fixes_is_not_taken_silently(source: Path, more: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="the literal form has"):
+        cases.opened(source, options={"form": "literal"}, **more)
 
 
 def test_an_unknown_form_is_refused(source: Path) -> None:
