@@ -87,12 +87,16 @@ def provenance(
     }
 
 
+_PACKAGES = ("numpy", "scipy", "pyarrow", "soundfile", "soxr", "msgspec", "typer")
+_TRAIN_PACKAGES = ("torch", "accelerate", "onnx", "onnxruntime")
+
+
 def surroundings() -> dict[str, Any]:
     """What varies between machines, for `<kind>.run.json`; covered by no byte promise."""
     from importlib.metadata import version
 
     packages = {}
-    for name in ("numpy", "scipy", "pyarrow", "soundfile", "soxr", "msgspec", "typer"):
+    for name in (*_PACKAGES, *_TRAIN_PACKAGES):
         try:
             packages[name] = version(name)
         except Exception:
@@ -102,9 +106,19 @@ def surroundings() -> dict[str, Any]:
         "os": f"{platform.system()} {platform.release()}",
         "machine": platform.machine(),
         "cpu": os.cpu_count(),
-        "accelerator": None,
+        "accelerator": _accelerator(),
         "packages": packages,
     }
+
+
+def _accelerator() -> str | None:
+    """The accelerator that this process has used; torch is not loaded to find out."""
+    torch: Any = sys.modules.get("torch")
+    if torch is None:
+        return None
+    if torch.cuda.is_initialized():
+        return str(torch.cuda.get_device_name())
+    return "MPS" if torch.backends.mps.is_available() and torch.mps.driver_allocated_memory() else None
 
 
 @dataclass(slots=True)

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 STATE = "state"
 METRICS = "metrics.json"
 STOPPED_S = 4.0  # a run that was told to stop ends soon, copied or not
-# What a recipe option changes: these decide the model; the others only say where something is written or read.
-DECIDES = ("split", "fold", "mode", "form")
+# Options that decide the model beside its inputs and its configuration, which holds those that are settings too.
+DECIDES = ("split", "fold")
 TIMELINES = {"latents": "latent", "controls": "controls"}
 # How often a state is kept changes nothing in the result.
 NOT_DECIDING = ("checkpoint_s",)
@@ -109,18 +109,25 @@ class Opened:
 def open_job(asked: Asked) -> Opened:
     """Open the data of a recipe. Raises what its lane raises: FormatError, NoInputError, UsageError, DataError."""
     recipe = asked.module.open_recipe(asked.job)
-    made_by = runtime.provenance(f"train {asked.recipe}", parameters(asked), recipe.inputs, seed=asked.job.seed)
+    made_by = runtime.provenance(
+        f"train {asked.recipe}", parameters(asked, recipe.config), recipe.inputs, seed=asked.job.seed
+    )
     made_by["deterministic"] = asked.device == "cpu"
     return Opened(asked, recipe, made_by)
 
 
-def parameters(asked: Asked) -> dict[str, Any]:
-    """What decides the result beside the inputs and the seed; equal work has equal parameters."""
+def parameters(asked: Asked, resolved: Any) -> dict[str, Any]:
+    """What decides the result beside the inputs and the seed; equal work has equal parameters.
+
+    Args:
+        asked: The wish.
+        resolved: The recipe's own configuration: `--mode stream` and `--set mode=stream` are one.
+    """
     import msgspec
 
-    config = {k: v for k, v in msgspec.to_builtins(asked.job.config).items() if k not in NOT_DECIDING}
+    config = {k: v for k, v in msgspec.to_builtins(resolved).items() if k not in NOT_DECIDING}
     found: dict[str, Any] = {"config": config, "device": asked.device.partition(":")[0]}
-    found |= {k: asked.job.options[k] for k in DECIDES if k in asked.job.options}
+    found |= {k: asked.job.options[k] for k in DECIDES if asked.job.options.get(k) not in (None, "auto")}
     if asked.overfit:
         found["overfit"] = asked.overfit
     if runtime.process_count() > 1:

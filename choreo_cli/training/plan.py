@@ -54,7 +54,7 @@ def dry_run(opened: Opened) -> dict[str, Any]:
         "run_id": opened.created_by["run_id"],
         "recipe": asked.recipe,
         "seed": asked.job.seed,
-        "config": msgspec.to_builtins(asked.job.config),
+        "config": msgspec.to_builtins(recipe.config),
         "device": asked.device,
         "device_reason": asked.reason,
         "data": {k: recipe.data.get(k) for k in ("schema", "path", "sessions", "rows", "leaks", "notes", "synthetic")},

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -182,3 +184,25 @@ def test_errors_survive_pickling() -> None:
 
     for e in (ChoreoError("a", hint="b", code=ExitCode.NO), FormatError("m", file="f", row=3, field="x", hint="h")):
         assert str(copy.copy(e)) == str(e)
+
+
+def test_surroundings_name_what_trained_and_load_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def torch(used: bool, mps: int = 0) -> SimpleNamespace:
+        cuda = SimpleNamespace(is_initialized=lambda: used, get_device_name=lambda: "GPU 1")
+        backends = SimpleNamespace(mps=SimpleNamespace(is_available=lambda: mps > 0))
+        return SimpleNamespace(
+            cuda=cuda, backends=backends, mps=SimpleNamespace(driver_allocated_memory=lambda: mps - 1)
+        )
+
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    plain = runtime.surroundings()
+    assert plain["accelerator"] is None and "torch" not in sys.modules
+    assert {"numpy", "torch", "onnxruntime"} <= set(plain["packages"])
+    for found, name in (
+        (torch(True), "GPU 1"),
+        (torch(False), None),
+        (torch(False, 1), None),
+        (torch(False, 9), "MPS"),
+    ):
+        monkeypatch.setitem(sys.modules, "torch", found)
+        assert runtime.surroundings()["accelerator"] == name

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import socket
 import sys
 import time
@@ -13,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from choreo_cli import runtime
+from choreo_cli import progress, runtime
 from choreo_cli.errors import DataError, NoInputError, UnavailableError, UsageError
 from choreo_cli.outputs import OutputFolder, output_folder
-from choreo_cli.training import environment, recipes, seeds, settings, source, status, sync, track
+from choreo_cli.training import environment, meter, recipes, seeds, settings, source, status, sync, track
 from formats import manifest
 from formats import status as heartbeat
 from formats.columns import RUN, STATUS
@@ -245,7 +246,42 @@ def test_equal_work_has_an_equal_id_and_other_work_another(toy: Any, tmp_path: P
 
     base = name()
     assert base == name(checkpoint_s=5, options={"latents": tmp_path})
+    assert base == name(options={"split": "auto", "fold": None})
     assert len({base, name(seed=1), name(width=3), name(threads=2), name(options={"split": "hash"})}) == 5
+
+
+def test_what_a_recipe_makes_of_its_settings_decides(toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An option that only stands for a setting gives the id of the setting, and a dry run shows what came of it."""
+    plain = asked(toy, tmp_path, width=3)
+    by_option = asked(toy, tmp_path)
+    open_recipe = toy.open_recipe
+
+    def resolving(found: Any) -> Any:
+        recipe = open_recipe(found)
+        if found.options.get("form") == "wide":
+            recipe.config = settings.resolve(toy.Config, recipe.config, {"width": "3"})
+        return recipe
+
+    monkeypatch.setattr(toy, "open_recipe", resolving)
+    by_option.job.options["form"] = "wide"  # type: ignore[index]
+    one, other = job.open_job(plain), job.open_job(by_option)
+    assert one.created_by["run_id"] == other.created_by["run_id"]
+    assert other.created_by["params"]["config"]["width"] == 3
+    assert plan.dry_run(other)["config"]["width"] == 3
+
+
+def test_each_minute_says_speed_waiting_and_memory(
+    toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(meter, "BEAT_S", 0.0)
+    monkeypatch.setattr(progress, "HEARTBEAT_S", 0.0)
+    with progress.Progress("train toy", log=tmp_path / "machines.jsonl") as bar:
+        train(asked(toy, tmp_path), tmp_path / "run", progress=bar)
+    lines = capsys.readouterr().err.splitlines()
+    form = r"choreo train toy: \d+ of 30: epoch [123]/3, loss [\d.e-]+; \d+ windows/s, \d+% waiting for data, \d+ MiB"
+    assert len(lines) >= 29 and re.fullmatch(form, lines[5]), lines[5]
+    told = [json.loads(line) for line in (tmp_path / "machines.jsonl").read_text().splitlines()]
+    assert told[5]["item"] in lines[5] and told[-1]["state"] == "done"
 
 
 def test_a_recipe_that_fails_leaves_no_manifest_and_says_so(toy: Any, tmp_path: Path) -> None:
