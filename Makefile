@@ -57,7 +57,7 @@ evaluate: train-mapper  ## judge them on the held-out sessions, and on a negativ
 	$(CHOREO) evaluate groove $(RUNS)/mapper --against $(RUNS)/others --no-gate -o $(RUNS)/control.json --table
 
 report: evaluate  ## one page of everything: runs/report/report.html
-	$(CHOREO) report $(RUNS)/rps $(RUNS)/rps-literal $(RUNS)/mapper $(RUNS)/mapper-raw $(RUNS)/*.json -o $(RUNS)/report --table || test $$? -eq 1 -o $$? -eq 3
+	$(CHOREO) report $(RUNS)/rps $(RUNS)/rps-literal $(RUNS)/mapper $(RUNS)/mapper-raw $(RUNS)/groove.json $(RUNS)/control.json $(RUNS)/normalizer.json -o $(RUNS)/report --table || test $$? -eq 1 -o $$? -eq 3
 
 test: setup  ## the test suite, under 15 minutes on 2 cores
 	$(BIN)/python -m pytest -q
