@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from choreo_cli.errors import DataError
+from choreo_cli.motion.resample import phase_at
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -47,9 +48,10 @@ class BeatGrid:
     def phase(self, t_s: F64) -> tuple[F64, I64]:
         """Phase in cycles and index of the beat at each time; NaN and -1 outside the beats and inside gaps.
 
-        Works on arrays of any shape; the rule is `beat_phase`'s.
+        Works on arrays of any shape; the rule is that of `motion.resample.phase_at`.
         """
-        phase, index = beat_phase(self.beats_s, t_s)
+        phase, found = phase_at(self.beats_s, t_s)
+        index = found.astype(np.int64)
         lost = (index >= 0) & self.breaks[np.maximum(index, 0)]
         return np.where(lost, np.nan, phase), np.where(lost, -1, index)
 
@@ -66,19 +68,6 @@ def grid_of(beats_s: F64) -> BeatGrid:
     breaks = np.zeros(len(beats), bool)
     breaks[-1] = True
     return BeatGrid(beats, breaks)
-
-
-def beat_phase(beats_s: F64, t_s: F64) -> tuple[F64, I64]:
-    """(t - b_i) / (b_{i+1} - b_i) with i the last beat at or before t; NaN and -1 outside [first, last)."""
-    t = np.asarray(t_s, np.float64)
-    i = np.searchsorted(beats_s, t, side="right") - 1
-    inside = (i >= 0) & (i < len(beats_s) - 1)
-    k = np.where(inside, i, 0)
-    with np.errstate(invalid="ignore"):
-        phase = (t - beats_s[k]) / (beats_s[k + 1] - beats_s[k])
-    # A time a rounding error below the next beat is still in this one.
-    phase = np.minimum(phase, np.nextafter(1.0, 0.0))
-    return np.where(inside, phase, np.nan), np.where(inside, i, -1)
 
 
 def beats_from_phase(t_s: F64, phase: F64) -> BeatGrid:

@@ -293,11 +293,12 @@ def segments(t_us: ArrayLike, periods: float = SPLIT_PERIODS) -> list[tuple[int,
 def phase_at(beats: ArrayLike, t: ArrayLike) -> tuple[F64, NDArray[np.int32]]:
     """Position inside the beat: phase in [0, 1) and beat index; NaN and -1 outside the beats.
 
-    phase = (t - b_i) / (b_{i+1} - b_i), i = searchsorted(beats, t, right) - 1. Same unit for both arguments.
+    phase = (t - b_i) / (b_{i+1} - b_i), i = searchsorted(beats, t, right) - 1. Same unit for both arguments; times of
+    any shape.
     """
     b, at = np.asarray(beats), np.asarray(t)
     if len(b) < 2:
-        return np.full(len(at), np.nan), np.full(len(at), -1, np.int32)
+        return np.full(at.shape, np.nan), np.full(at.shape, -1, np.int32)
     i = np.searchsorted(b, at, side="right") - 1
     ok = (i >= 0) & (i < len(b) - 1)
     j = np.where(ok, i, 0)

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from choreo_cli.reflex.inputs import BLOCK_SLICES, COLUMN_SLICES, LATENT, PHASE, WIDTH, membership
+from choreo_cli.reflex.inputs import BLOCK_SLICES, LATENT, WIDTH, membership
+from choreo_cli.reflex.inputs_onnx import standard_nodes
 from choreo_cli.reflex.normalizer import CLAMP
 from choreo_cli.reflex.rps import RECIPE, Rps, arch
 from formats import checkpoint, tensors
@@ -48,26 +49,11 @@ def onnx_model(rps: Rps, weights_sha256: str) -> bytes:
 
 def _inputs(g: Any, rps: Rps) -> tuple[str, str]:
     """Standardised values (n, 11) with 0 for the missing, and (n, 104) one in the blocks of measured modalities."""
-    zero, one = g.const("zero", np.float32(0)), g.const("one", np.float32(1))
-    of_column = g.const("modality_of_column", membership(COLUMN_SLICES, WIDTH))
-    nan = g.node("IsNaN", ["x"], "is_nan")
-    real = g.node("Where", [nan, zero, "x"], "real")
-    masked = g.node("MatMul", ["mask", of_column], "mask_of_column")
-    given = g.node("Where", [nan, zero, masked], "given")
-    half = np.zeros(WIDTH, np.float32)
-    half[PHASE] = 0.5
-    ahead = g.node("Add", [real, g.const("half", half)], "ahead")
-    turns = g.node("Mul", [g.node("Floor", [ahead], "floor"), g.const("is_phase", np.ceil(half))], "turns")
-    wrapped = g.node("Sub", [g.node("Sub", [ahead, turns], "phase"), "half"], "wrapped")
-    less = g.node("Sub", [wrapped, g.const("input_mean", rps.standard.mean)], "less_mean")
-    standard = g.node("Div", [less, g.const("input_std", rps.standard.std)], "standard")
-    value = g.node("Mul", [standard, given], "value")
-    # A modality counts as measured when at least one of its columns is given.
-    count = g.node("MatMul", [given, g.const("column_of_modality", membership(COLUMN_SLICES, WIDTH).T)], "count")
-    some = g.node(
-        "Mul", [g.node("Min", [count, one], "some"), g.const("seen", rps.seen.astype(np.float32))], "some_seen"
+    value, given = standard_nodes(g, rps.standard)
+    some = g.node("Mul", [given, g.const("seen", rps.seen.astype(np.float32))], "some_seen")
+    return value, g.node(
+        "MatMul", [some, g.const("modality_of_latent", membership(BLOCK_SLICES, LATENT))], "blocks_measured"
     )
-    return value, g.node("MatMul", [some, g.const("modality_of_latent", membership(BLOCK_SLICES, LATENT))], "measured")
 
 
 def checkpoint_files(

@@ -11,7 +11,7 @@ import pytest
 from choreo_cli.errors import DataError, NoInputError
 from choreo_cli.metrics import beats
 from choreo_cli.metrics.beat_files import read_beats
-from choreo_cli.metrics.beat_grid import beat_phase, beats_from_phase, grid_of
+from choreo_cli.metrics.beat_grid import beats_from_phase, grid_of
 
 CASES = (
     "perfect", "shift_p20ms", "shift_p69ms", "shift_p71ms", "offbeat", "double", "half", "half_off", "jit30", "jit60",
@@ -77,11 +77,12 @@ def test_beats_are_read_from_files(tmp_path: Path) -> None:
 
 def test_phase_of_a_time_is_the_vectors(vectors: Path) -> None:
     v = np.load(vectors / "beat_phase.npz", allow_pickle=False)
-    phase, index = beat_phase(v["beats"], v["t"])
+    grid = grid_of(v["beats"])
+    phase, index = grid.phase(v["t"])
     assert np.abs(phase - v["phase"]).max() <= 1e-12 and (index == v["idx"]).all()
-    outside, none = beat_phase(v["beats"], np.array([v["beats"][0] - 1e-6, v["beats"][-1]]))
-    assert np.isnan(outside).all() and (none == -1).all()
-    assert beat_phase(v["beats"], v["beats"][:1])[0][0] == 0.0
+    outside, none = grid.phase(np.array([[v["beats"][0] - 1e-6], [v["beats"][-1]]]))
+    assert outside.shape == (2, 1) and np.isnan(outside).all() and (none == -1).all()
+    assert grid.phase(v["beats"][:1])[0][0] == 0.0
 
 
 def columns(bpm: float = 117.0, seconds: float = 60.0, ramp: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
