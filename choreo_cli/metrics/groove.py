@@ -43,7 +43,7 @@ def groove(
     """Entries of the three metrics, over all sessions and for each.
 
     Args:
-        tracks: Sessions to judge, at least one; see `metrics.tracks.pair_up`.
+        tracks: Sessions to judge, see `metrics.tracks.pair_up`; with none every entry is `insufficient`.
         seed: Seed of the nulls and bootstraps; a session's draws depend on its place alone.
         draws: Draws of each null.
         params: Added to every entry's params.
@@ -69,7 +69,7 @@ def _left_out(found: Sequence[SessionGroove], why: Callable[[SessionGroove], str
 def _nothing(name: str, unit: str, n: int, reasons: dict[str, str], status: str) -> Entry:
     return entry(
         name, None, unit, "higher", n=n, goal=(">=", GOALS[name]), p_max=P_MAX, status=status,
-        why="; ".join(f"{k}: {v}" for k, v in reasons.items()) or "no sessions",
+        why="; ".join(f"{k}: {v}" for k, v in reasons.items()) or "no session is held out",
         params={"sessions": 0, "left_out": reasons},
     )  # fmt: skip
 
@@ -78,7 +78,7 @@ def _coherence(found: Sequence[SessionGroove], rng: np.random.Generator, draws: 
     used = [s for s in found if s.lock.stats is not None]
     reasons = _left_out(found, lambda s: s.lock.why)
     if not used:
-        flat = all(s.lock.status == "degenerate" for s in found)
+        flat = bool(found) and all(s.lock.status == "degenerate" for s in found)
         return [_nothing(COHERENCE, "1", 0, reasons, "degenerate" if flat else "insufficient")]
     stats = [s.lock.stats for s in used if s.lock.stats is not None]
     mean, ci, ci_why = session_mean([c.v for c in stats], rng)
@@ -126,7 +126,7 @@ def _energy(found: Sequence[SessionGroove], rng: np.random.Generator, draws: int
 
     used, reasons = [s for s in found if why(s) is None], _left_out(found, why)
     if not used:
-        flat = all(s.energy.degenerate for s in found)
+        flat = bool(found) and all(s.energy.degenerate for s in found)
         return [_nothing(ENERGY, "1", 0, reasons, "degenerate" if flat else "insufficient")]
     mean, ci, ci_why = session_mean([s.energy.r or 0.0 for s in used], rng)
     seen = float(np.mean([s.observed for s in used]))
@@ -160,7 +160,7 @@ def _drift(found: Sequence[SessionGroove], rng: np.random.Generator, draws: int)
     ppm, bound = f"{DRIFT}.ppm", f"{DRIFT}.ppm_bound"
     goal = ("<=", WITHIN_PPM)
     if not used:
-        flat = all(s.lock.status == "degenerate" for s in found)
+        flat = bool(found) and all(s.lock.status == "degenerate" for s in found)
         empty = _nothing(DRIFT, "1", 0, reasons, "degenerate" if flat else "insufficient")
         more: dict[str, Any] = {"n": 0, "status": empty["status"], "why": empty["why"], "params": empty["params"]}
         return [empty, entry(ppm, None, "ppm", "lower", **more), entry(bound, None, "ppm", "lower", goal=goal, **more)]

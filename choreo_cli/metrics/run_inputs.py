@@ -133,7 +133,7 @@ def all_held_out(frames: FrameSet) -> FrameSet:
 
 
 def controls_of_run(run: Run) -> tuple[list[Control], list[dict[str, Any]]]:
-    """Controls of the held-out sessions that a mapper run wrote, and their provenance.
+    """Controls of the held-out sessions that a mapper run wrote, and their provenance; none where none was held out.
 
     Raises:
         UsageError: a run of another recipe.
@@ -148,6 +148,8 @@ def controls_of_run(run: Run) -> tuple[list[Control], list[dict[str, Any]]]:
     names = sorted(n for n in stated if n.startswith("controls/") and n.endswith(SUFFIX))
     files = [run.folder / n for n in names]
     if not files:
+        if _nothing_held_out(run):
+            return [], []
         raise NoInputError(f"no controls in {run.folder / 'controls'}", hint="hold out a session and train again")
     for name, file in zip(names, files, strict=True):
         if not file.is_file():
@@ -157,11 +159,17 @@ def controls_of_run(run: Run) -> tuple[list[Control], list[dict[str, Any]]]:
     return read_controls(files), [_provenance(stated[n]) for n in names]
 
 
+def _nothing_held_out(run: Run) -> bool:
+    """Whether the run says which sessions it used, and none of them was kept from training."""
+    sessions = run.entry["data"].get("sessions") if isinstance(run.entry["data"], dict) else None
+    return isinstance(sessions, dict) and not any(sessions.get(split) for split in HELD_OUT)
+
+
 def held_out_controls(controls: Sequence[Control], frames: FrameSet) -> list[Control]:
     """Those of sessions that the run was not trained on. Raises DataError when none is left."""
     split = {s.session_id: s.split for s in frames.sessions}
     kept = [c for c in controls if split.get(c.session_id, "test") in HELD_OUT]
-    if not kept:
+    if controls and not kept:
         raise DataError("every session with controls was trained on", hint="train with --split loso")
     return kept
 

@@ -260,10 +260,10 @@ class MapperRecipe:
             pieces = mapper_score.within(self.rps, made, self.frames, self.taught)
             params = {"split": "within-session, the last 20 % in time", "sources": dict(self.taught.sources)}
             return Finished(mapper_score.judge(pieces, params=params), self.notes)
-        if not self.frames.of(("val", "test")):
-            return Finished([], [*self.notes, "no session is held out: nothing can be said of unseen movement"])
         pieces = mapper_score.held_out(self.rps, made, self.frames, self.taught)
-        return Finished(mapper_score.judge(pieces, params={"split": "held-out sessions"}), self.notes)
+        nothing = [] if pieces else [f"{mapper_score.NOTHING_HELD_OUT}: nothing can be said of unseen movement"]
+        entries = mapper_score.judge(pieces, params={"split": "held-out sessions"})
+        return Finished(entries, [*self.notes, *nothing])
 
 
 def _with_mode(config: Config, mode: str) -> Config:

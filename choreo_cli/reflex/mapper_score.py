@@ -29,6 +29,7 @@ LEAST_ROWS = 250
 CONSTANT = 1e-8
 """Variance below which a target is constant: r2 means nothing there."""
 EDGE = 0.01
+NOTHING_HELD_OUT = "no session is held out"
 LAG_FRAMES = 15
 DRAWS = 4000
 
@@ -53,12 +54,12 @@ class Piece:
 def score(folder: Path, frames: FrameSet) -> list[dict[str, Any]]:
     """Judge the mapper in a run folder on the held-out sessions of a `FrameSet`, against the rules of the teacher.
 
-    Controls that were learned by example have no targets there and are `insufficient`.
+    Controls that were learned by example have no targets there and are `insufficient`; so is everything when no
+    session is held out.
 
     Raises:
         FormatError: another recipe, damaged, or a parent that is not the M1 it was trained on.
         NoInputError: the parent is not there any more.
-        DataError: the frames hold no held-out session.
     """
     from choreo_cli.reflex.from_run import parent_rps
     from choreo_cli.reflex.mapper import Mapper
@@ -73,12 +74,10 @@ def score(folder: Path, frames: FrameSet) -> list[dict[str, Any]]:
 
 
 def held_out(rps: Rps, mapper: Mapper, frames: FrameSet, taught: Taught) -> list[Piece]:
-    """Pieces of every held-out session. Raises DataError when there is none."""
+    """Pieces of every held-out session."""
     from choreo_cli.reflex.timelines import controls_of
 
     sessions = frames.of(("val", "test"))
-    if not sessions:
-        raise DataError("no session is held out", hint="need at least two sessions, or --split loso")
     step_s = frames.step_us * 1e-6
     return [Piece(s.session_id, controls_of(rps, mapper, frames, s)[0], taught.of(frames, s), step_s) for s in sessions]
 
@@ -104,6 +103,7 @@ def judge(
     """Entries `mapper.r2.<control>`, `mapper.loss_ratio`, `mapper.clipped`, `mapper.step_change`, `mapper.lag`.
 
     Every figure is the mean of one value per session; its interval is a bootstrap over sessions, None with one.
+    Without a session every entry is `insufficient` and says so.
 
     Args:
         pieces: Sessions.
@@ -157,7 +157,8 @@ def _r2_entry(pieces: Sequence[Piece], k: int, judged: bool, params: Mapping[str
     goal = (">=", R2_GOAL)
     if not values:
         why = None if judged else "learned by example: these sessions have no recorded targets"
-        why = why or ("the target is constant" if usable else f"less than {LEAST_ROWS} frames with a target")
+        few = f"less than {LEAST_ROWS} frames with a target" if pieces else NOTHING_HELD_OUT
+        why = why or ("the target is constant" if usable else few)
         status = "degenerate" if usable else "insufficient"
         return entry(name, None, "1", "higher", n=n, chance=0.0, goal=goal, status=status, params=dict(params), why=why)
     step_s = pieces[0].step_s
@@ -189,7 +190,7 @@ def _loss_entry(pieces: Sequence[Piece], judged: Sequence[int], params: Mapping[
     if not ratios:
         return entry(
             "mapper.loss_ratio", None, "1", "lower", n=n, chance=1.0, goal=goal, status="insufficient",
-            params=dict(params),
+            params=dict(params), why=None if pieces else NOTHING_HELD_OUT,
         )  # fmt: skip
     return entry(
         "mapper.loss_ratio", float(np.mean(ratios)), "1", "lower", n=n, ci=interval(ratios, seed), chance=1.0,
@@ -204,6 +205,11 @@ def clipped(values: ArrayLike) -> float:
 
 
 def _clip_entry(pieces: Sequence[Piece], params: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    if not pieces:
+        return entry(
+            "mapper.clipped", None, "1", "lower", n=0, goal=("<=", CLIP_GOAL), status="insufficient",
+            params=dict(params), why=NOTHING_HELD_OUT,
+        )  # fmt: skip
     shares = [clipped(p.made) for p in pieces]
     n = sum(p.made.size for p in pieces)
     more = {

@@ -154,8 +154,11 @@ def _groove(rows: Sequence[Row]) -> list[Evidence]:
     found = []
     for what, keys in GROOVE.items():
         mine = [r for r in rows if r["role"] == "judged" and any(k in r["name"] for k in keys)]
-        if mine:
-            found.append(Evidence(what, True, f"measured: {_shown(mine[0])}"))
+        measured = next((r for r in mine if r["value"] is not None), None)
+        if measured is not None:
+            found.append(Evidence(what, True, f"measured: {_shown(measured)}"))
+        elif mine:
+            found.append(Evidence(what, False, f"could not be measured: {mine[0]['why'] or mine[0]['status']}"))
         else:
             found.append(Evidence(what, False, "not measured; choreo evaluate groove RUN does it"))
     return found

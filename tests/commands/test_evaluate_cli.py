@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,18 @@ def test_a_moved_run_and_moved_data_are_found_by_root(choreo: Choreo, shop: Path
     assert choreo("evaluate", "groove", tmp_path / "lost", "--root", f"data={tmp_path / 'data'}").returncode == 0
     text = one_line(choreo("evaluate", "groove", tmp_path / "run", "--root", f"data={shop / 'others'}"), ExitCode.DATA)
     assert "not the frames that the run was trained on" in text
+
+
+def test_nothing_held_out_is_said_and_not_judged(choreo: Choreo, shop: Path, tmp_path: Path) -> None:
+    frames = read_frames(shop / "data")
+    alone = replace(frames, sessions=tuple(replace(s, split="train") for s in frames.sessions))
+    run = mapper_run(tmp_path / "run", alone)
+    done = choreo("evaluate", "groove", run)
+    assert done.returncode == ExitCode.OK and b"phase_coherence is not judged: no session is held out" in done.stderr
+    found = entries(done.stdout)
+    assert {(found[g]["pass"], found[g]["status"], found[g]["why"]) for g in GATES} == {
+        (None, "insufficient", "no session is held out")
+    }
 
 
 def test_what_is_wrong_is_one_line(choreo: Choreo, shop: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from formats import manifest, sealed
 from formats.columns import FRAMES
 from formats.tables import read_table, write_table
 
@@ -137,6 +138,16 @@ def test_exit_codes(choreo: Any, tmp_path: Path) -> None:
     place = choreo("inspect", DATA / "frames.parquet", "--plot", tmp_path / "no" / "a.png")
     assert place.returncode == 73
     assert choreo("inspect", DATA / "metadata.json", "--session", "x").returncode == 0
+
+
+def test_a_run_folder_is_its_run_and_a_report_folder_its_report(choreo: Any, tmp_path: Path) -> None:
+    for name, schema in (("run", "choreo.run/1"), ("metrics", "choreo.metrics/1")):
+        doc = manifest.encode(manifest.Manifest(schema, {}, [], [manifest.Root("out", str(tmp_path), True)]))
+        (tmp_path / f"{name}.json").write_bytes(doc)
+    assert json.loads(choreo("inspect", tmp_path).stdout)["schema"] == "choreo.run/1"
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "report.json").write_bytes(sealed.dumps({"schema": "choreo.report/1", "decision": {}}))
+    assert json.loads(choreo("inspect", tmp_path / "report").stdout)["schema"] == "choreo.report/1"
 
 
 def test_a_folder_of_frames(choreo: Any) -> None:

@@ -59,6 +59,13 @@ def test_a_constant_target_is_degenerate_and_too_little_is_insufficient() -> Non
     assert empty["mapper.loss_ratio"]["value"] is None and empty["mapper.step_change"]["status"] == "insufficient"
 
 
+def test_without_a_session_every_gate_says_why_it_is_not_judged() -> None:
+    found = judge([])
+    gates = [e for e in found if e["goal"] is not None]
+    assert len(gates) == 7 and all(e["value"] is None and e["status"] == "insufficient" for e in found)
+    assert {(e["pass"], e["why"]) for e in gates} == {(None, "no session is held out")}
+
+
 def test_learned_controls_are_not_judged_by_a_rule_they_never_saw() -> None:
     found = named(judge([Piece("a", wave(), wave())], learned=("density",)))
     assert found["mapper.r2.density"]["value"] is None and "learned by example" in found["mapper.r2.density"]["why"]

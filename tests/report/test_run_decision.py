@@ -46,6 +46,16 @@ def test_each_thing_taken_away_is_missing(everything: list[Path], without: str, 
     assert all(r.startswith("MISSING ") for r in made.document["decision"]["reasons"])
 
 
+def test_a_figure_without_a_value_is_no_evidence(everything: list[Path], tmp_path: Path) -> None:
+    entries = [{**e, "value": None, "why": "no session is held out", "pass": None} for e in material.groove()]
+    kept = [p for p in everything if p.stem != "groove"]
+    empty = material.figures(tmp_path / "groove.json", "evaluate groove", entries, [kept[4] / "run.json"])
+    made = material.report([*kept, empty])
+    assert missing(made) == {"phase coherence", "energy correlation", "drift stability", "gates"}
+    texts = {e["what"]: e["text"] for e in made.document["evidence"]}
+    assert texts["drift stability"] == "could not be measured: no session is held out"
+
+
 def test_a_licence_is_asked_of_recorded_data_alone(everything: list[Path], tmp_path: Path) -> None:
     data = everything[0].parent / "data"
     (data / "LICENSE").rename(tmp_path / "kept")
