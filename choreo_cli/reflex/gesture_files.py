@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,9 @@ from choreo_cli.reflex.gesture import LIMIT, RECIPE, Gesture
 from choreo_cli.reflex.gesture_held_out import latency_ms
 from choreo_cli.reflex.inputs import WIDTH
 from choreo_cli.reflex.inputs_onnx import standard_nodes
-from formats import tensors
-from formats.checkpoint import CARD, WEIGHTS, Checkpoint, encode
+from choreo_cli.reflex.model_files import model_files
+from formats.checkpoint import Checkpoint
 from formats.columns import INPUTS, MASKS
-
-ROLES = {WEIGHTS: "weights", "model.onnx": "model", "model.npz": "model", CARD: "checkpoint"}
 
 
 def encode_gesture(
@@ -31,8 +29,6 @@ def encode_gesture(
         facts: What else the card says.
         created_by: Provenance.
     """
-    from choreo_cli.export.npz import npz_bytes
-
     shape, rules = model.shape, model.rules
     card = {
         "inputs": [c.name for c in INPUTS], "masks": list(MASKS), "classes": list(shape.classes),
@@ -41,11 +37,7 @@ def encode_gesture(
     }  # fmt: skip
     arch = {"width": shape.width, "kernel": shape.kernel, "dilations": list(shape.dilations)}
     arch["classes"] = list(shape.classes)
-    kept = dict(arrays)
-    sha = hashlib.sha256(tensors.encode(kept, {"choreo.recipe": RECIPE})).hexdigest()
-    onnx = onnx_model(model, sha)
-    files = encode(Checkpoint(RECIPE, arch, kept, card, created_by), {"model.onnx": onnx, "model.npz": npz_bytes(kept)})
-    return [(ROLES[name], name, files[name]) for name in sorted(files, key=lambda n: (n == CARD, n))]
+    return model_files(Checkpoint(RECIPE, arch, dict(arrays), card, created_by), partial(onnx_model, model))
 
 
 def onnx_model(model: Gesture, weights_sha256: str) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,34 +9,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from choreo_cli.reflex.lookahead import Lookahead, Shape, inputs_of
-from formats import tensors
-from formats.checkpoint import CARD, WEIGHTS, Checkpoint, encode
+from choreo_cli.reflex.model_files import model_files
+from formats.checkpoint import Checkpoint
 from formats.tensors import Arrays
 
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
 
 RECIPE = "lookahead"
-ROLES = {WEIGHTS: "weights", "model.onnx": "model", "model.npz": "model", CARD: "checkpoint"}
 
 
 def encode_lookahead(
     shape: Shape, arrays: Arrays, facts: Mapping[str, Any], created_by: Mapping[str, Any]
 ) -> list[tuple[str, str, bytes]]:
     """(role, name, bytes) of every file, the card last."""
-    from choreo_cli.export.npz import npz_bytes
     from choreo_cli.export.onnx import properties_of
     from choreo_cli.export.onnx_ahead import ahead_model
 
-    sha = hashlib.sha256(tensors.encode(arrays, {"choreo.recipe": RECIPE})).hexdigest()
     network = {k: v for k, v in arrays.items() if k in shape.weights()}
-    onnx = ahead_model(network, shape.lags().tolist(), shape.field, properties_of(RECIPE, sha))
+
+    def onnx(sha: str) -> bytes:
+        return ahead_model(network, shape.lags().tolist(), shape.field, properties_of(RECIPE, sha))
+
     arch = {
         "dim": shape.dim, "channels": shape.channels, "layers": shape.layers, "horizons": list(shape.horizons),
     }  # fmt: skip
-    model = Checkpoint(RECIPE, arch, arrays, facts, created_by)
-    files = encode(model, {"model.onnx": onnx, "model.npz": npz_bytes(arrays)})
-    return [(ROLES[name], name, files[name]) for name in sorted(files, key=lambda n: (n == CARD, n))]
+    return model_files(Checkpoint(RECIPE, arch, arrays, facts, created_by), onnx)
 
 
 def prove(model: Lookahead, onnx: bytes, z: F32, index: I64, rate: F32, expected: F32) -> float:

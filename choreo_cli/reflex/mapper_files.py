@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from choreo_cli.export.npz import npz_bytes
 from choreo_cli.export.onnx import properties_of
 from choreo_cli.export.parity import ATOL, difference, parity
 from choreo_cli.reflex.mapper import RECIPE, Mapper
-from formats import tensors
-from formats.checkpoint import CARD, WEIGHTS, Checkpoint, encode
+from choreo_cli.reflex.model_files import model_files
+from formats.checkpoint import Checkpoint
 from formats.columns import BLOCKS, CONTROL_NAMES
 
 F32 = NDArray[np.float32]
-ROLES = {WEIGHTS: "weights", "model.onnx": "model", "model.npz": "model", CARD: "checkpoint"}
 STREAM_PROBE = 8
 FACTS = {"controls": list(CONTROL_NAMES), "blocks": dict(BLOCKS), "range": [0.0, 1.0]}
 
@@ -38,19 +35,20 @@ def encode_mapper(
     Raises:
         DataError: a twin says something else than the network.
     """
-    sha = hashlib.sha256(tensors.encode(dict(model.weights), {"choreo.recipe": RECIPE})).hexdigest()
-    onnx = onnx_bytes(model, {**properties_of(RECIPE, sha), "choreo.mode": model.mode})
+
+    def onnx(sha: str) -> bytes:
+        data = onnx_bytes(model, {**properties_of(RECIPE, sha), "choreo.mode": model.mode})
+        prove_onnx(model, data, probe, expected)
+        return data
+
     prove_numpy(model, probe, expected)
-    prove_onnx(model, onnx, probe, expected)
     x_dim = model.weights["gru.weight_ih_l0"].shape[1]
     arch = {"x_dim": x_dim, "hidden": model.hidden, "out_dim": len(model.weights["head.bias"])}
     card = {
         **FACTS, "mode": model.mode, "window": model.window, "normalizer": model.normalized,
         "rps_sha256": model.rps_sha256, "parity": ATOL, **facts,
     }  # fmt: skip
-    found = Checkpoint(RECIPE, arch, dict(model.weights), card, created_by)
-    files = encode(found, {"model.onnx": onnx, "model.npz": npz_bytes(model.weights)})
-    return [(ROLES[name], name, files[name]) for name in sorted(files, key=lambda n: (n == CARD, n))]
+    return model_files(Checkpoint(RECIPE, arch, dict(model.weights), card, created_by), onnx)
 
 
 def onnx_bytes(model: Mapper, properties: Mapping[str, str]) -> bytes:

@@ -38,13 +38,14 @@ class GRUMapper(nn.Module):
         Biases of the update gate as in Tallec & Ollivier, ICLR 2018: with torch's own first weights every unit forgets
         within two frames, and the tempo of the beat is learned an order of magnitude later.
         """
-        for gate in self.gru.weight_hh_l0.split(hidden):
+        for gate in torch.split(self.gru.get_parameter("weight_hh_l0"), hidden):
             nn.init.orthogonal_(gate)
-        nn.init.xavier_uniform_(self.gru.weight_ih_l0)
-        nn.init.zeros_(self.gru.bias_ih_l0)
-        nn.init.zeros_(self.gru.bias_hh_l0)
+        nn.init.xavier_uniform_(self.gru.get_parameter("weight_ih_l0"))
+        bias = self.gru.get_parameter("bias_ih_l0")
+        nn.init.zeros_(bias)
+        nn.init.zeros_(self.gru.get_parameter("bias_hh_l0"))
         spans = torch.empty(hidden).uniform_(1.0, twin.LONGEST - 1.0)
-        self.gru.bias_ih_l0[hidden : 2 * hidden] = torch.log(spans)
+        bias[hidden : 2 * hidden] = torch.log(spans)
 
     def forward(self, z: Tensor, n: int = 0) -> Tensor:
         """Controls at the end of each window, from a zero state: (B, T, 104) -> (B, 5).

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from choreo_cli.reflex.clips import FEATURES
+from choreo_cli.reflex.model_files import model_files
 from choreo_cli.reflex.reward import LIMIT, RECIPE
-from formats import tensors
-from formats.checkpoint import CARD, WEIGHTS, Checkpoint, encode
-
-ROLES = {WEIGHTS: "weights", "model.onnx": "model", "model.npz": "model", CARD: "checkpoint"}
+from formats.checkpoint import Checkpoint
 
 
 def encode_reward(
@@ -28,14 +26,9 @@ def encode_reward(
         facts: What a user of the model must know.
         created_by: Provenance.
     """
-    from choreo_cli.export.npz import npz_bytes
-
-    kept = dict(arrays)
-    sha = hashlib.sha256(tensors.encode(kept, {"choreo.recipe": RECIPE})).hexdigest()
     arch = {"hidden": hidden, "features": list(FEATURES)}
-    twins = {"model.onnx": onnx_model(kept, sha), "model.npz": npz_bytes(kept)}
-    files = encode(Checkpoint(RECIPE, arch, kept, dict(facts), dict(created_by)), twins)
-    return [(ROLES[name], name, files[name]) for name in sorted(files, key=lambda n: (n == CARD, n))]
+    model = Checkpoint(RECIPE, arch, dict(arrays), dict(facts), dict(created_by))
+    return model_files(model, partial(onnx_model, arrays))
 
 
 def onnx_model(arrays: Mapping[str, NDArray[Any]], weights_sha256: str) -> bytes:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from choreo_cli.errors import DataError, UsageError
 from choreo_cli.reflex.inputs import BLOCK_SLICES, COLUMNS, LATENT, MODES, Fitted, fit_standard
+from choreo_cli.reflex.model_files import ROLES
 from choreo_cli.reflex.normalizer import LatentNormalizer
 from choreo_cli.reflex.prox import ALPHA, lipschitz, spectral_norm
 from choreo_cli.reflex.rps import HIDDEN, RECIPE, Rps
@@ -27,7 +28,7 @@ from choreo_cli.reflex.rps_score import judge
 from choreo_cli.reflex.translators_torch import own_blocks
 from choreo_cli.training.config import Positive, Share, TrainConfig
 from choreo_cli.training.recipe import Finished, Job, RunFiles
-from formats.checkpoint import CARD, WEIGHTS
+from formats.checkpoint import CARD
 from formats.columns import BLOCKS
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ I64 = NDArray[np.int64]
 
 READS = ("choreo.pairs", "choreo.sessions")
 TAKES = ("latents", "form", "split", "fold")
-ROLES = {WEIGHTS: "weights", "model.onnx": "model", "model.npz": "model", CARD: "checkpoint"}
 STATISTIC_ROWS = 4_000_000
 NORMALIZER_ROWS = 1_000_000
 CALIBRATION_ROWS = 200_000

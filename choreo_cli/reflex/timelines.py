@@ -39,7 +39,7 @@ def stretches(frames: FrameSet, session: FrameSession) -> I64:
     A gap in time ends one, and so does a frame without any measured modality: what comes after starts afresh.
     """
     runs = session_runs(frames, session)
-    live = np.asarray(frames.mask[session.slice]).any(axis=1)
+    live = np.asarray(np.any(frames.mask[session.slice], axis=1), bool)
     edges = session.row_start + np.flatnonzero(np.diff(live)) + 1
     cuts = np.unique(np.concatenate([runs.reshape(-1), edges]))  # the runs of a session leave none of its rows out
     both = np.stack([cuts[:-1], cuts[1:]], axis=1)
