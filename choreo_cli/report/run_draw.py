@@ -11,7 +11,7 @@ from typing import Any
 
 MM = 1 / 25.4
 SINGLE_MM, DOUBLE_MM = 85.0, 178.0  # one and two columns of a page
-SCREEN_MM = 120.0
+SCREEN_MM = 104.0
 DPI = 300
 
 

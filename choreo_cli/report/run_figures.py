@@ -194,7 +194,7 @@ def _draw_forms(figure: Any, p: Palette, sets: Mapping[str, Mapping[str, list[fl
 def _beside_axis(ax: Any, text: str, y: float, colour: str) -> None:
     """Name a level at the right of the drawing, where no bar is."""
     ax.annotate(text, (1.0, y), (3, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
-                color=colour, fontsize=6.5, va="center")  # fmt: skip
+                color=colour, fontsize=7, va="center")  # fmt: skip
 
 
 def plain(text: str) -> str:

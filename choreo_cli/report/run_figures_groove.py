@@ -79,7 +79,7 @@ def _draw_phase(figure: Any, p: Palette, phases: F64, band: tuple[float, float],
     ax.yaxis.set_major_formatter(lambda y, _: f"{100 * y:.0f} %")
     ax.set_xlabel("position of the peak, beats")
     ax.annotate("expected if uniform", (0.49, band[1]), (0, 2), textcoords="offset points", ha="right",
-                color=p.soft, fontsize=6.5)  # fmt: skip
+                color=p.soft, fontsize=7)  # fmt: skip
     ax.annotate(f"v = {v:.2f}", (0.02, 0.95), xycoords="axes fraction", va="top", color=p.ink)
 
 
@@ -215,7 +215,7 @@ def _draw_controls(figure: Any, p: Palette, t: Trace, clipped: dict[str, float])
         ax.set_yticks([0, 1])
         ax.set_title(name.replace("_", " "), pad=2.0, fontsize=7)
         ax.annotate(f"{number(100 * clipped[name])} % at a bound", (1, 1), (0, 2), xycoords="axes fraction",
-                    textcoords="offset points", ha="right", va="bottom", color=p.soft, fontsize=6.5)  # fmt: skip
+                    textcoords="offset points", ha="right", va="bottom", color=p.soft, fontsize=7)  # fmt: skip
         ax.tick_params(axis="x", length=0 if k < len(axes) - 1 else 2.5)
         ax.spines["bottom"].set_visible(k == len(axes) - 1)
     axes[-1].set_xlim(t.t_s[0], t.t_s[-1])
