@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from choreo_cli.reflex.inputs import BLOCK_SLICES, LATENT, WIDTH, membership
+from choreo_cli.reflex.inputs import BLOCK_SLICES, COLUMN_SLICES, LATENT, MODES, WIDTH, membership
 from choreo_cli.reflex.inputs_onnx import standard_nodes
 from choreo_cli.reflex.normalizer import CLAMP
 from choreo_cli.reflex.rps import RECIPE, Rps, arch
@@ -26,17 +26,17 @@ def onnx_model(rps: Rps, weights_sha256: str) -> bytes:
     from choreo_cli.export.onnx import Graph, Shape, properties_of
 
     g = Graph("rps")
+    g.const("columns", np.array([1], np.int64))
     value, measured = _inputs(g, rps)
-    hidden = g.node("Relu", [g.linear(value, *rps.hidden, "hidden_sum")], "hidden")
-    encoded = g.node("Mul", [g.linear(hidden, *rps.out, "all_blocks"), measured], "encoded")
-    weight, bias = rps.translators
+    encoded = g.node("Mul", [g.node("Concat", _encoders(g, rps, value), "all_blocks", axis=1), measured], "encoded")
+    named = {"translators.weight": rps.translators.weight.T, "translators.bias": rps.translators.bias}
+    translators = [g.const(name, value) for name, value in named.items()]
     absent = g.node("Sub", ["one", measured], "absent")
-    predicted = g.node("Mul", [g.linear(encoded, weight, bias, "predicted"), absent], "missing_blocks")
+    predicted = g.node("Mul", [_translated(g, encoded, translators, "predicted"), absent], "missing_blocks")
     filled = g.node("Add", [encoded, predicted], "filled")
     alpha = np.float32(rps.alpha)
     kept = g.node("Mul", [filled, g.const("keep", np.float32(1) - alpha)], "kept")
-    # alpha is multiplied into the second use of the translators: one product less.
-    moved = g.linear(filled, alpha * weight, alpha * bias, "moved")
+    moved = g.node("Mul", [_translated(g, filled, translators, "agreed"), g.const("alpha", alpha)], "moved")
     g.node("Add", [kept, moved], "z")
     norm = rps.normalizer
     less = g.node("Sub", ["z", g.const("latent_mean", norm.mean.astype(np.float32))], "centred")
@@ -45,6 +45,28 @@ def onnx_model(rps: Rps, weights_sha256: str) -> bytes:
     g.node("Clip", [scaled, *limits], "z_normalised")
     out: dict[str, Shape] = {"z": ["n", LATENT], "z_normalised": ["n", LATENT]}
     return g.model({"x": ["n", WIDTH], "mask": ["n", len(rps.seen)]}, out, properties_of(RECIPE, weights_sha256))
+
+
+def _encoders(g: Any, rps: Rps, value: str) -> list[str]:
+    """The four blocks (n, width): encoders apart, because as one matrix they are nine tenths zeros."""
+    found = []
+    width = len(rps.hidden[0]) // len(MODES)
+    for at, m in enumerate(MODES):
+        columns, rows, units = COLUMN_SLICES[m], BLOCK_SLICES[m], slice(at * width, (at + 1) * width)
+        ends = [g.const(f"{m}.{k}", np.array([v], np.int64)) for k, v in _limits(columns).items()]
+        own = g.node("Slice", [value, *ends, "columns"], f"{m}.values")
+        first = g.linear(own, rps.hidden[0][units, columns], rps.hidden[1][units], f"{m}.hidden_sum")
+        hidden = g.node("Relu", [first], f"{m}.hidden")
+        found.append(g.linear(hidden, rps.out[0][rows, units], rps.out[1][rows], f"{m}.block"))
+    return found
+
+
+def _limits(columns: slice) -> dict[str, int]:
+    return {"first": columns.start, "after": columns.stop}
+
+
+def _translated(g: Any, z: str, translators: list[str], out: str) -> str:
+    return str(g.node("Add", [g.node("MatMul", [z, translators[0]], f"{out}.sum"), translators[1]], out))
 
 
 def _inputs(g: Any, rps: Rps) -> tuple[str, str]:
