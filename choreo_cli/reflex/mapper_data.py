@@ -47,11 +47,10 @@ class Items:
     def __len__(self) -> int:
         return int(self._before[-1])
 
-    def starts(self, items: I64) -> tuple[I64, NDArray[np.bool_]]:
-        """First row (B,) of each item, and whether an unbroken run begins there."""
+    def starts(self, items: I64) -> I64:
+        """First row (B,) of each item."""
         which = np.searchsorted(self._before, items, side="right") - 1
-        inside = items - self._before[which]
-        return self.runs[which, 0] + self.stride * inside, inside == 0
+        return np.asarray(self.runs[which, 0] + self.stride * (items - self._before[which]))
 
 
 def auto_stride(rows: int, want: int) -> int:
@@ -114,7 +113,7 @@ class MapperData:
         with a deviation of .016 would.
         """
         rows = Items(self._taught.train, 1, 1)
-        y = self.targets(rows.starts(evenly(len(rows), SPREAD_ROWS))[0]).astype(np.float64)
+        y = self.targets(rows.starts(evenly(len(rows), SPREAD_ROWS))).astype(np.float64)
         there = np.isfinite(y)
         n = np.maximum(there.sum(axis=0), 1)
         mean = np.where(there, y, 0.0).sum(axis=0) / n

@@ -32,10 +32,12 @@ READS = ("choreo.run", "choreo.pairs", "choreo.sessions")
 TAKES = ("rps", "targets", "mode", "controls", "split", "fold")
 score = mapper_score.score
 
-WANTED_ITEMS = {"window": 20_000, "stream": 5000}
+WANTED_ITEMS = {"window": 20_000, "stream": 4000}
 STREAM_STRIDE = 2
 STREAM_SHARE = 4
 """A chunk is longer than a window: with `stream` a step takes this many times fewer of them."""
+FRESH = 8
+"""With `stream` every eighth item begins from a zero state where the loss begins, as a session does."""
 VAL_BATCH = 512
 VAL_ITEMS = 20_000
 
@@ -48,7 +50,7 @@ class Config(TrainConfig, frozen=True, forbid_unknown_fields=True, kw_only=True)
         mode: `window`: the last T frames from a zero state. `stream`: the state is carried on.
         window: Frames of a window, T.
         chunk: Frames of a training item with `stream`.
-        settle: Frames at the start of such an item that the loss leaves out, but at the start of a session.
+        settle: Frames at the start of such an item that only bring the state to where the loss begins.
         hidden: Width of the state.
         stride: Frames between neighbouring items; 0 chooses: every frame of a little data, fewer of much.
         smooth: Weight of the mean step of the controls.
@@ -71,8 +73,8 @@ class Config(TrainConfig, frozen=True, forbid_unknown_fields=True, kw_only=True)
     clip: Annotated[float, Meta(ge=0)] = 1.0
     mode: Literal["window", "stream"] = "window"
     window: Annotated[int, Meta(ge=SHORTEST, le=LONGEST)] = 50
-    chunk: Annotated[int, Meta(ge=8, le=4096)] = 128
-    settle: Count = 48
+    chunk: Annotated[int, Meta(ge=8, le=4096)] = 384
+    settle: Count = 256
     hidden: Annotated[int, Meta(ge=1, le=4096)] = 96
     stride: Count = 0
     smooth: Annotated[float, Meta(ge=0)] = 0.02
@@ -81,7 +83,7 @@ class Config(TrainConfig, frozen=True, forbid_unknown_fields=True, kw_only=True)
     mix: Annotated[int, Meta(ge=0, le=100)] = 4
     margin: Annotated[float, Meta(ge=0, lt=0.5)] = 0.015
     normalizer: bool = True
-    min_steps: Count = 400
+    min_steps: Count = 600
     targets_offset_s: float = 0.0
     targets_session: str = ""
     cache_mb: Annotated[float, Meta(ge=0)] = 512.0
@@ -111,6 +113,7 @@ class MapperRecipe:
         if job.options.get("mode"):
             config = _with_mode(config, str(job.options["mode"]))
         if config.mode == "stream":
+            _check_chunk(config)
             config = msgspec.structs.replace(config, batch=max(1, config.batch // STREAM_SHARE))
         self.taught = self._taught(job, config)
         self.data = {**found.data, "targets": dict(self.taught.sources), "within_session": self.taught.within}
@@ -156,7 +159,7 @@ class MapperRecipe:
         return GRUMapper(hidden=self.config.hidden)
 
     def batch(self, items: I64, epoch: int) -> dict[str, Tensor]:
-        """Latents `z` (B, L, 104) and, for the last n frames, `y` (B, n, 5), `live` (B, n), `phase` (B, n)."""
+        """Latents `z` (B, L, 104); of the last n frames `y` (B, n, 5), `phase` (B, n); with `stream` `carry` (B,)."""
         chosen, made, before = np.asarray(items, np.int64), [], 0
         for own, data in self._parts:
             mine = (chosen >= before) & (chosen < before + len(own))
@@ -166,18 +169,13 @@ class MapperRecipe:
         return {k: torch.cat([part[k] for part in made]) for k in made[0]}
 
     def _batch(self, items: Items, data: MapperData, chosen: I64) -> dict[str, Tensor]:
-        starts, fresh = items.starts(chosen)
-        rows = starts[:, None] + np.arange(items.length)
-        live = np.ones(rows.shape, np.float32)
-        judged = rows
+        rows = items.starts(chosen)[:, None] + np.arange(items.length)
+        # Every output that has seen a window of legal length is taught: it costs nothing more than the last.
+        first = self.config.settle if self.config.mode == "stream" else min(SHORTEST, items.length - 2)
+        judged = rows[:, first:]
+        made = {"z": data.latents(rows), "y": data.targets(judged), "phase": data.phase(judged)}
         if self.config.mode == "stream":
-            # The state of a session's first frames is known: zero. Everywhere else it has to settle first.
-            live[~fresh, : min(self.config.settle, items.length - 2)] = 0.0
-        else:
-            # Every output that has seen a window of legal length is taught: it costs nothing more than the last.
-            first = min(SHORTEST, items.length - 2)
-            live, judged = live[:, first:], rows[:, first:]
-        made = {"z": data.latents(rows), "y": data.targets(judged), "live": live, "phase": data.phase(judged)}
+            made["carry"] = (chosen % FRESH != 0).astype(np.float32)
         return {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in made.items()}
 
     def loss(
@@ -187,7 +185,7 @@ class MapperRecipe:
         return self._loss(model, batch)
 
     def _loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        made = model(batch["z"], batch["y"].shape[1])
+        made = model(batch["z"], batch["y"].shape[1], batch.get("carry"))
         config, step_s = self.config, self.frames.step_us * 1e-6
         return mapper_loss(made, batch, config.smooth, config.beat, step_s, self._weights(made.device))
 
@@ -272,6 +270,13 @@ def _with_mode(config: Config, mode: str) -> Config:
     if mode not in MODES:
         raise UsageError(f"no mode {mode!r}", hint=f"choose from {', '.join(MODES)}")
     return msgspec.convert({**msgspec.structs.asdict(config), "mode": mode}, Config)
+
+
+def _check_chunk(config: Config) -> None:
+    from choreo_cli.errors import ConfigError
+
+    if not 1 <= config.settle <= config.chunk - 2:
+        raise ConfigError(f"settle={config.settle} leaves nothing of chunk={config.chunk} to learn from")
 
 
 def _stride(mode: str, sources: list[tuple[FrameSet, Taught]]) -> int:

@@ -47,15 +47,21 @@ class GRUMapper(nn.Module):
         spans = torch.empty(hidden).uniform_(1.0, twin.LONGEST - 1.0)
         bias[hidden : 2 * hidden] = torch.log(spans)
 
-    def forward(self, z: Tensor, n: int = 0) -> Tensor:
+    def forward(self, z: Tensor, n: int = 0, carry: Tensor | None = None) -> Tensor:
         """Controls at the end of each window, from a zero state: (B, T, 104) -> (B, 5).
 
         Args:
             z: Latents.
             n: When positive, controls after each of the last n frames instead: (B, n, 5).
+            carry: (B,) for a stream: 1 where the state that the first T - n frames leave is carried on, without a
+                gradient through them (truncated back-propagation in time), 0 where the last n frames begin from zero.
         """
-        states, _ = self.gru(z)
-        return torch.sigmoid(self.head(states[:, -n:] if n else states[:, -1]))
+        if carry is None:
+            states, _ = self.gru(z)
+            return torch.sigmoid(self.head(states[:, -n:] if n else states[:, -1]))
+        with torch.no_grad():
+            _, before = self.gru(z[:, : z.shape[1] - n])
+        return self.stream(z[:, z.shape[1] - n :], before * carry[None, :, None])[0]
 
     def stream(self, z: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Controls at every frame and the state to carry on: (B, T, 104), (1, B, hidden) -> (B, T, 5), (1, B, hidden).
@@ -97,8 +103,7 @@ def mapper_loss(
 
     Args:
         made: (B, n, 5) controls at neighbouring frames.
-        batch: `y` (B, n, 5) targets, NaN = none; `live` (B, n) 1 where a frame counts; `phase` (B, n) beat phase, NaN
-            = not known.
+        batch: `y` (B, n, 5) targets, NaN = none; `phase` (B, n) beat phase, NaN = not known.
         smooth: Weight of the step.
         beat: Weight of the step off the beat.
         step_s: Time between frames; steps are per 20 ms whatever the rate.
@@ -107,15 +112,12 @@ def mapper_loss(
     Returns:
         The loss and its parts, unweighted: `mse`, `smooth`, `beat`. Without a single target `mse` is 0.
     """
-    y, live = batch["y"], batch["live"]
-    there = torch.isfinite(y) & (live[..., None] > 0)
+    y = batch["y"]
+    there = torch.isfinite(y)
     error = torch.where(there, made - torch.nan_to_num(y), torch.zeros_like(made)).square()
     count = there.sum().clamp(min=1)
     fit = (error if weight is None else error * weight).sum() / count
     steps = (made[:, 1:] - made[:, :-1]).abs().mean(dim=-1) * (STEP_S / step_s)
-    pairs = live[:, 1:] * live[:, :-1]
-    n = pairs.sum().clamp(min=1)
-    mean = (steps * pairs).sum() / n
-    off = (steps * pairs * beat_weight(batch["phase"][:, 1:])).sum() / n
+    mean, off = steps.mean(), (steps * beat_weight(batch["phase"][:, 1:])).mean()
     parts = {"mse": error.sum() / count, "smooth": mean, "beat": off}
     return fit + smooth * mean + beat * off, {k: v.detach() for k, v in parts.items()}

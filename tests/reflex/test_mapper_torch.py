@@ -92,7 +92,7 @@ def test_the_loss_by_hand() -> None:
     made = torch.tensor([[[0.5] * 5, [0.6] * 5]])
     y = torch.full((1, 2, 5), 0.5)
     y[0, 1, 2] = math.nan
-    batch = {"y": y, "live": torch.ones(1, 2), "phase": torch.tensor([[0.1, 0.25]])}
+    batch = {"y": y, "phase": torch.tensor([[0.1, 0.25]])}
     loss, parts = mapper_loss(made, batch, 0.1, 0.2)
     assert float(parts["mse"]) == pytest.approx(4 * 0.01 / 9)
     assert float(parts["smooth"]) == pytest.approx(0.1)
@@ -104,19 +104,24 @@ def test_the_loss_by_hand() -> None:
     assert float(weighed) == pytest.approx((0.01 + 0.03) / 9)
 
 
-def test_the_loss_leaves_out_what_does_not_count() -> None:
+def test_the_loss_leaves_out_what_has_no_target() -> None:
     torch.manual_seed(0)
     made, y = torch.rand(4, 6, 5), torch.rand(4, 6, 5)
-    live = torch.ones(4, 6)
-    live[:, :3] = 0
-    batch = {"y": y, "live": live, "phase": torch.rand(4, 6)}
-    short = {"y": y[:, 3:], "live": live[:, 3:], "phase": batch["phase"][:, 3:]}
-    assert float(mapper_loss(made, batch, 1, 1)[0]) == pytest.approx(float(mapper_loss(made[:, 3:], short, 1, 1)[0]))
-    nothing = {**batch, "y": torch.full_like(y, math.nan), "phase": torch.full((4, 6), math.nan)}
+    y[:, :3] = math.nan
+    batch = {"y": y, "phase": torch.rand(4, 6)}
+    assert float(mapper_loss(made, batch, 0, 0)[0]) == pytest.approx(float((made - y)[:, 3:].square().mean()))
+    nothing = {"y": torch.full_like(y, math.nan), "phase": torch.full((4, 6), math.nan)}
     made.requires_grad_()
     loss, parts = mapper_loss(made, nothing, 0, 1)
     loss.backward()
     assert float(parts["mse"]) == 0 and float(parts["beat"]) == 0 and torch.isfinite(made.grad).all()
+
+
+def test_a_carried_state_is_the_stream_and_a_dropped_one_a_fresh_start() -> None:
+    m, z = model(), torch.randn(2, 60, 104)
+    made = m(z, 20, torch.tensor([1.0, 0.0]))
+    torch.testing.assert_close(made[0], m.stream(z[:1])[0][0, 40:])
+    torch.testing.assert_close(made[1], m.stream(z[1:, 40:])[0][0])
 
 
 def test_beat_weight() -> None:
