@@ -59,6 +59,12 @@ evaluate: train-mapper  ## judge them on the held-out sessions, and on a negativ
 report: evaluate  ## one page of everything: runs/report/report.html
 	$(CHOREO) report $(RUNS)/rps $(RUNS)/rps-literal $(RUNS)/mapper $(RUNS)/mapper-raw $(RUNS)/groove.json $(RUNS)/control.json $(RUNS)/normalizer.json -o $(RUNS)/report --table || test $$? -eq 1 -o $$? -eq 3
 
+baseline: setup  ## train the small M1 and M3 that examples/checkpoints keeps
+	$(CHOREO) synth sessions --sessions 8 --minutes 3 --bpm 92,120,140 --seed 0 --frames-only -o $(RUNS)/baseline/sessions > /dev/null
+	$(CHOREO) train rps $(RUNS)/baseline/sessions -o $(RUNS)/baseline/rps --table
+	$(CHOREO) train mapper $(RUNS)/baseline/rps -o $(RUNS)/baseline/mapper --table
+	for m in rps mapper; do mkdir -p examples/checkpoints/$$m && cp $(RUNS)/baseline/$$m/model.* examples/checkpoints/$$m/ || exit 1; done
+
 test: setup  ## the test suite, under 15 minutes on 2 cores
 	$(BIN)/python -m pytest -q
 
