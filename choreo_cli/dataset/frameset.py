@@ -30,6 +30,8 @@ Bool = NDArray[np.bool_]
 NAMES: tuple[str, ...] = tuple(c.name for c in INPUTS)
 KINDS = ("choreo.pairs", "choreo.sessions")
 MODES = ("auto", "keep", "hash", "loso")
+LEAST_ROWS = 10
+"""A session with fewer rows shows no rate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +253,7 @@ def _from_tables(
         made = _arrays(table)
         for name, start, stop, synthetic in _owners(table, file):
             _increasing(made[2][start:stop], file, name, start)
+            _on_the_clock(made[2][start:stop], file, name)
             item = Item(name, name, name)
             sessions.append(FrameSession(name, at + start, stop - start, item, "none", name, synthetic))
         parts.append(made)
@@ -298,6 +301,16 @@ def _increasing(t_us: I64, file: Path, name: str, row: int) -> None:
         raise FormatError(
             f"time of session {name} does not increase", file=file, row=row + int(bad[0]) + 1, field="t_us"
         )
+
+
+def _on_the_clock(t_us: I64, file: Path, name: str) -> None:
+    """Refuse a session at another rate: every one of its rows would look like a gap, and windows would mix rates."""
+    step = float(np.median(np.diff(t_us))) if len(t_us) >= LEAST_ROWS else float(STEP_US)
+    if step != STEP_US:
+        raise FormatError(
+            f"session {name} runs at {1e6 / step:.4g} Hz, need {1e6 / STEP_US:g} Hz", file=file, field="t_us",
+            hint="choreo pair puts recordings onto one clock",
+        )  # fmt: skip
 
 
 def _from_pack(folder: Path, root: Path | None) -> FrameSet:

@@ -95,6 +95,26 @@ def test_what_cannot_be_read_says_so(tmp_path: Path) -> None:
         read_frames(tmp_path / "one.parquet", split="x")
 
 
+@pytest.mark.parametrize(("step_us", "rate"), [(33_333, "30 Hz"), (10_000, "100 Hz")])
+def test_a_session_at_another_rate_is_named(step_us: int, rate: str, choreo: Any, tmp_path: Path) -> None:
+    odd = columns("odd", 60)
+    odd["t_us"] = step_us * np.arange(60, dtype=np.int64)
+    write_table(tmp_path / "f.parquet", FRAMES, joined(columns("a", 60), odd, columns("b", 60)))
+    done = choreo("train", "rps", "f.parquet", "-o", "run", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (65, b"") and not (tmp_path / "run").exists()
+    said = done.stderr.decode()
+    assert said.count("\n") == 1 and f"session odd runs at {rate}, need 50 Hz" in said and "f.parquet" in said
+
+
+def test_gaps_and_short_sessions_are_no_other_rate(tmp_path: Path) -> None:
+    torn = columns("torn", 60)
+    torn["t_us"] += np.cumsum(np.arange(60) % 3 == 0).astype(np.int64) * 5 * STEP_US
+    few = columns("few", 4)
+    few["t_us"] *= 7
+    write_table(tmp_path / "f.parquet", FRAMES, joined(torn, few))
+    assert [s.rows for s in read_frames(tmp_path / "f.parquet").sessions] == [60, 4]
+
+
 def test_runs_of_a_long_table_are_found_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     from choreo_cli.dataset import windows
 
