@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from formats.manifest import Manifest
 
 Entry = dict[str, Any]
-Score = Callable[[Path, FrameSet], Sequence[Entry]]
+Score = Callable[..., Sequence[Entry]]
 SAME_TEMPO = 0.02
 
 
@@ -137,7 +137,7 @@ def evaluate_model(
 
     Args:
         runs: Trained runs.
-        score_of: Recipe -> the lane's `score(folder, frames)`.
+        score_of: Recipe -> the lane's `score(folder, frames, roots)`.
         on: Another corpus, all of it held out; None judges on the sessions each run held out.
         on_progress: Called as `on_progress(done, total)`.
     """
@@ -145,7 +145,7 @@ def evaluate_model(
     inputs: list[dict[str, Any]] = []
     for k, run in enumerate(runs):
         frames = frames_of(run) if on is None else on
-        scored.append((run.about, score_of(run.entry["recipe"])(run.folder, frames)))
+        scored.append((run.about, score_of(run.entry["recipe"])(run.folder, frames, run.roots)))
         inputs += [run.source, dict(frames.source)]
         if on_progress is not None:
             on_progress(k + 1, len(runs))

@@ -112,8 +112,13 @@ def find_run(
     return FoundRun(_inside(top, chosen["path"]), top, chosen["path"], chosen, notes)
 
 
-def parent_rps(folder: Path, role: str = "rps") -> Rps:
+def parent_rps(folder: Path, roots: Mapping[str, str] | None = None, role: str = "rps") -> Rps:
     """M1 of a finished run that stands on it, found through the run's own `run.json`.
+
+    Args:
+        folder: The run folder.
+        roots: `--root` overrides.
+        role: The parent.
 
     Raises:
         NoInputError: the run has no record, or its parent is not there any more.
@@ -127,7 +132,7 @@ def parent_rps(folder: Path, role: str = "rps") -> Rps:
     parent = next((p for p in manifest.entries[0]["parents"] if p["role"] == role), None)
     if parent is None:
         raise FormatError(f"names no parent {role}", file=folder / "run.json", field="parents")
-    top = _root(manifest, parent["root"], {})
+    top = _root(manifest, parent["root"], roots or {})
     rps = Rps.read(_inside(top, parent["path"]))
     if rps.sha256 != parent["sha256"]:
         raise FormatError(f"not the {role} that this run was trained with: changed since", file=top)

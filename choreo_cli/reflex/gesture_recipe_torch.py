@@ -285,7 +285,7 @@ def open_frames(job: Job) -> tuple[FrameSet, list[str]]:
     return read_frames(job.source, job.manifest, roots=job.roots, split=split, fold=fold), []
 
 
-def score(folder: Path, frames: Any) -> list[dict[str, Any]]:
+def score(folder: Path, frames: Any, roots: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
     """Judge a checkpoint: on the test sessions of the frames it was trained on, on every session of other frames.
 
     Raises:

@@ -237,10 +237,10 @@ def fit_activity(ticks: TickSet) -> dict[str, F32]:
     return {"activity.weight": weight.astype(np.float32), "activity.bias": np.array([bias], np.float32)}
 
 
-def score(folder: Path, frames: Any) -> list[dict[str, Any]]:
+def score(folder: Path, frames: Any, roots: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
     """Judge a checkpoint: on the held-out sessions of the frames it was trained on, on every session of other frames.
 
     Raises:
         DataError: no session has enough beats in a row.
     """
-    return score_folder(folder, frames)
+    return score_folder(folder, frames, roots)

@@ -8,7 +8,7 @@ sessions are means of per-session figures.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -228,10 +228,10 @@ def held_out(frames: FrameSet, trained_on: str) -> tuple[str, ...]:
     return ("test",) if frames.of("test") else ("val",)
 
 
-def score_folder(folder: Path, frames: FrameSet) -> list[dict[str, Any]]:
-    """Judge the checkpoint of a finished run; M1 is found through the run's parents."""
+def score_folder(folder: Path, frames: FrameSet, roots: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+    """Judge the checkpoint of a finished run; M1 is found through the run's parents, or where `roots` says."""
     from choreo_cli.reflex.from_run import parent_rps
 
     model = Lookahead.read(folder)
     trained_on = str(model.facts.get("data_sha256", ""))
-    return judge(model, parent_rps(folder), frames, held_out(frames, trained_on))
+    return judge(model, parent_rps(folder, roots), frames, held_out(frames, trained_on))

@@ -51,11 +51,11 @@ class Piece:
     step_s: float = 0.02
 
 
-def score(folder: Path, frames: FrameSet) -> list[dict[str, Any]]:
+def score(folder: Path, frames: FrameSet, roots: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
     """Judge the mapper in a run folder on the held-out sessions of a `FrameSet`, against the rules of the teacher.
 
     Controls that were learned by example have no targets there and are `insufficient`; so is everything when no
-    session is held out.
+    session is held out. `roots` says where a root of the run lies now.
 
     Raises:
         FormatError: another recipe, damaged, or a parent that is not the M1 it was trained on.
@@ -65,7 +65,7 @@ def score(folder: Path, frames: FrameSet) -> list[dict[str, Any]]:
     from choreo_cli.reflex.mapper import Mapper
     from choreo_cli.reflex.targets import by_rule
 
-    mapper, rps = Mapper.read(folder), parent_rps(folder)
+    mapper, rps = Mapper.read(folder), parent_rps(folder, roots)
     if mapper.rps_sha256 != rps.sha256:
         raise FormatError("was not trained on the rps that its run names", file=folder / "model.json")
     sources = (mapper.facts or {}).get("sources") or {}

@@ -187,7 +187,7 @@ def entries_of(model: Reward, pairs: Pairs, test: I64, seed: int) -> list[dict[s
     return [auc_entry(margins, seed=seed, params=told), agreement, position_entry(pairs.rows)]
 
 
-def score(folder: Path, frames: Any) -> list[dict[str, Any]]:
+def score(folder: Path, frames: Any, roots: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
     """Judge a checkpoint on the held-out clips of a preferences file.
 
     Args:

@@ -341,6 +341,6 @@ def resolved(config: Config, form: str | None) -> Config:
     return config
 
 
-def score(folder: Path, frames: FrameSet) -> list[dict[str, Any]]:
+def score(folder: Path, frames: FrameSet, roots: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
     """Judge the checkpoint in `folder` on the held-out sessions of a `FrameSet`."""
     return judge(Rps.read(folder), frames)

@@ -127,6 +127,9 @@ class LaneModule(Protocol):
 
     def open_recipe(self, job: Job) -> Recipe: ...
 
-    def score(self, folder: Path, frames: Any) -> list[dict[str, Any]]:
-        """Judge the checkpoint in `folder` on the held-out sessions of a `FrameSet`: entries of `choreo.metrics/1`."""
+    def score(self, folder: Path, frames: Any, roots: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+        """Judge the checkpoint in `folder` on the held-out sessions of a `FrameSet`: entries of `choreo.metrics/1`.
+
+        `roots` are `--root` overrides: where a parent of the run lies now.
+        """
         ...

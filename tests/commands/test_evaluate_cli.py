@@ -181,10 +181,12 @@ def test_a_model_is_judged_by_its_own_lane(shop: Path) -> None:
     runs = work.runs_in([manifest.decode((shop / "run" / "run.json").read_bytes(), file=shop / "run" / "run.json")], {})
     seen: list[list[str]] = []
 
-    def score(folder: Path, frames: FrameSet) -> list[dict[str, Any]]:
+    def score(folder: Path, frames: FrameSet, roots: dict[str, str]) -> list[dict[str, Any]]:
+        assert roots == {"rps": "elsewhere"}
         seen.append([s.split for s in frames.sessions])
         return [entry("m.r2", 0.9, "1", "higher", goal=(">=", 0.85))]
 
+    runs = [replace(r, roots={"rps": "elsewhere"}) for r in runs]
     own = work.evaluate_model(runs, lambda recipe: score, None)
     other = work.evaluate_model(runs, lambda recipe: score, work.other_corpus(shop / "others"))
     assert seen == [["train", "train", "val", "test"], ["test"] * 4]

@@ -154,6 +154,12 @@ def test_a_small_training_beats_every_baseline_and_writes_what_it_is(rps: Path, 
     write_run(tmp_path, [run_entry("lookahead", 0, ".", recipe.data, parents=parents)], data, (Root("rps", str(rps)),))
     again = {e["name"]: e for e in score(tmp_path, recipe.found.frames)}
     assert again["lookahead.skill"]["value"] == pytest.approx(by_name["lookahead.skill"]["value"], abs=1e-9)
+    gone = Root("rps", str(tmp_path / "gone"))
+    write_run(tmp_path, [run_entry("lookahead", 0, ".", recipe.data, parents=parents)], data, (gone,))
+    with pytest.raises(NoInputError, match="gone") as missing:
+        score(tmp_path, recipe.found.frames)
+    assert "--root rps=DIR" in str(missing.value.hint)
+    assert score(tmp_path, recipe.found.frames, {"rps": str(rps)})[0]["name"] == finished.metrics[0]["name"]
     changed = [{**parents[0], "path": "seed-1"}]
     write_run(tmp_path, [run_entry("lookahead", 0, ".", recipe.data, parents=changed)], data, (Root("rps", str(rps)),))
     with pytest.raises(FormatError, match="not the rps that this run was trained with"):

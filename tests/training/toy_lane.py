@@ -101,5 +101,5 @@ def open_recipe(job: Job) -> Toy:
     return Toy(job)
 
 
-def score(folder: Path, frames: Any) -> list[dict[str, Any]]:
+def score(folder: Path, frames: Any, roots: Any = None) -> list[dict[str, Any]]:
     return []
