@@ -35,9 +35,11 @@ def _no_network(event: str, args: tuple[object, ...]) -> None:
 
 sys.addaudithook(_no_network)
 
-# Under nohup, children would inherit "ignore" and no test could hang up on them; a handler is not inherited.
+# Under nohup or in the background of a script, children would inherit "ignore"; a handler is not inherited.
 if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
     signal.signal(signal.SIGHUP, lambda *_: None)
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TOP = Path(__file__).resolve().parent.parent
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
