@@ -13,7 +13,8 @@ import pytest
 TOP = Path(__file__).resolve().parent.parent
 PACKAGES = ("formats", "choreo_cli", "commands")
 KERNEL = {
-    "__main__", "app", "errors", "streams", "outputs", "options", "progress", "config", "runtime", "engine", "mangen",
+    "__main__", "app", "errors", "streams", "outputs", "options", "progress", "terminal", "config", "runtime", "engine",
+    "mangen",
 }  # fmt: skip
 DOMAIN_MAY_USE = {"errors", "runtime", "engine"}
 LANES = {"sessions", "reflex", "generate", "trajectory", "live"}

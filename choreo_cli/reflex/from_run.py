@@ -112,8 +112,8 @@ def find_run(
     return FoundRun(_inside(top, chosen["path"]), top, chosen["path"], chosen, notes)
 
 
-def parent_rps(folder: Path, roots: Mapping[str, str] | None = None, role: str = "rps") -> Rps:
-    """M1 of a finished run that stands on it, found through the run's own `run.json`.
+def parent_folder(folder: Path, roots: Mapping[str, str] | None = None, role: str = "rps") -> tuple[Path, str]:
+    """Folder and weights' hash of a parent of a finished run, found through the run's own `run.json`.
 
     Args:
         folder: The run folder.
@@ -122,20 +122,30 @@ def parent_rps(folder: Path, roots: Mapping[str, str] | None = None, role: str =
 
     Raises:
         NoInputError: the run has no record, or its parent is not there any more.
-        FormatError: the parent is not the model this one was trained with.
+        FormatError: it names no such parent.
     """
-    from choreo_cli.reflex.rps import Rps
-
     manifest = _run_manifest(folder)
     if manifest is None or not manifest.entries:
         raise NoInputError(f"no run.json in {folder}", hint="need a finished run: its parents are named there")
     parent = next((p for p in manifest.entries[0]["parents"] if p["role"] == role), None)
     if parent is None:
         raise FormatError(f"names no parent {role}", file=folder / "run.json", field="parents")
-    top = _root(manifest, parent["root"], roots or {})
-    rps = Rps.read(_inside(top, parent["path"]))
-    if rps.sha256 != parent["sha256"]:
-        raise FormatError(f"not the {role} that this run was trained with: changed since", file=top)
+    return _inside(_root(manifest, parent["root"], roots or {}), parent["path"]), str(parent["sha256"])
+
+
+def parent_rps(folder: Path, roots: Mapping[str, str] | None = None, role: str = "rps") -> Rps:
+    """M1 of a finished run that stands on it; see `parent_folder`.
+
+    Raises:
+        NoInputError: the run has no record, or its parent is not there any more.
+        FormatError: the parent is not the model this one was trained with.
+    """
+    from choreo_cli.reflex.rps import Rps
+
+    found, sha256 = parent_folder(folder, roots, role)
+    rps = Rps.read(found)
+    if rps.sha256 != sha256:
+        raise FormatError(f"not the {role} that this run was trained with: changed since", file=found)
     return rps
 
 

@@ -1,0 +1,78 @@
+"""What a performance is made of: `show.yaml`, and the same things given as options, which win."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+LEADERS = ("choreo", "midi-clock", "osc", "audio", "tap")
+STYLES = ("choreo", "vector", "wek", "tidal", "sonicpi")
+
+
+class Tempo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The transport: who leads, and how fast it starts."""
+
+    bpm: Annotated[float, Meta(ge=20, le=400, description="Tempo at the start [beats/min]")] = 120.0
+    leader: Annotated[
+        Literal["choreo", "midi-clock", "osc", "audio", "tap"], Meta(description="Whose beat it is")
+    ] = "choreo"
+    send_clock: Annotated[bool, Meta(description="Send MIDI clock on the MIDI ports")] = False
+
+
+class Show(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One performance; a path is relative to the file it stands in."""
+
+    checkpoint: Annotated[str, Meta(description="Run of train mapper, or a folder with rps/ and mapper/")] = ""
+    source: Annotated[str | list[str], Meta(description="Where the body comes from; several are merged")] = ""
+    session: Annotated[str, Meta(description="Of a file with several sessions: this one")] = ""
+    out: Annotated[str | list[str], Meta(description="Ports: midi:NAME osc:HOST:PORT ws:PORT loop:")] = ""
+    osc_style: Annotated[
+        Literal["choreo", "vector", "wek", "tidal", "sonicpi"], Meta(description="How OSC messages are laid out")
+    ] = "choreo"
+    map: Annotated[str, Meta(description="Control map; reloaded when it changes")] = ""
+    scale: Annotated[str, Meta(description="Motion scale of calibrate body, for raw poses and accelerometers")] = ""
+    offset: Annotated[str, Meta(description="Receiver latency of calibrate latency: bar events go out earlier")] = ""
+    listen: Annotated[str, Meta(description="Address that OSC sources bind to")] = "127.0.0.1"
+    transport: Tempo = Tempo()
+    planner: Annotated[bool, Meta(description="Announce bar events: drop, break, build, fill")] = False
+    gesture: Annotated[str, Meta(description="Run of train gesture: gestures become messages and notes")] = ""
+    lookahead: Annotated[str, Meta(description="Run of train lookahead: the planner hears of the coming bar")] = ""
+    targets: Annotated[str, Meta(description="Faders to record and to learn from: midi:PORT or osc:PORT")] = ""
+    engine: Annotated[Literal["auto", "onnx", "numpy"], Meta(description="What runs the model")] = "auto"
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """All sources; none plays the demo."""
+        return _several(self.source)
+
+    @property
+    def ports(self) -> tuple[str, ...]:
+        """All ports."""
+        return _several(self.out)
+
+
+PATHS = ("checkpoint", "map", "scale", "offset", "gesture", "lookahead")
+
+
+def _several(value: str | list[str]) -> tuple[str, ...]:
+    return tuple(v for v in ([value] if isinstance(value, str) else value) if v)
+
+
+def beside(show: Show, file: Path) -> Show:
+    """The show with its paths taken from the folder of `file`; a source that is a file there, too."""
+    top = file.parent
+    changes: dict[str, Any] = {k: str(top / v) for k in PATHS if (v := getattr(show, k))}
+    changes["source"] = [str(top / s) if s != "-" and (top / s).exists() else s for s in show.sources]
+    return msgspec.structs.replace(show, **changes)
+
+
+def with_options(show: Show, given: dict[str, Any]) -> Show:
+    """The show with what was given as options in its place; None and () are not given."""
+    tempo = {k: given.pop(k) for k in ("bpm", "leader", "send_clock") if given.get(k) is not None}
+    chosen = {k: v for k, v in given.items() if v is not None and v != () and k not in ("bpm", "leader", "send_clock")}
+    if tempo:
+        chosen["transport"] = msgspec.structs.replace(show.transport, **tempo)
+    return msgspec.structs.replace(show, **chosen)
