@@ -50,6 +50,8 @@ class Sample:
         t_arrival_ns: When it arrived, by the loop's clock.
         values: See `KINDS`.
         t_sensor_us: The sensor's own stamp, None when it has no clock.
+        whole: Of `inputs`: a row of a recording, where NaN says that nothing was measured at that moment. Otherwise NaN
+            only says that this sensor does not give the value.
     """
 
     kind: str
@@ -57,6 +59,7 @@ class Sample:
     t_arrival_ns: int
     values: NDArray[Any]
     t_sensor_us: int | None = None
+    whole: bool = False
 
 
 class Source(Protocol):
