@@ -20,7 +20,11 @@ from formats.errors import ConfigFileError, FormatError
 from formats.foreign.source import Source
 from formats.packets import CONTROL_BOUNDS, CONTROLS
 
-CHOICES = {"kind": ("none", "linear", "exp"), "out_of_range": ("clamp", "hold"), "not_finite": ("hold", "neutral")}
+CHOICES = {
+    "kind": ("none", "linear", "exp", "scurve"),
+    "out_of_range": ("clamp", "hold"),
+    "not_finite": ("hold", "neutral"),
+}
 MAX_BYTES = 64 * 1024
 MAX_TOKENS = 2000
 MAX_DEPTH = 8
@@ -28,14 +32,18 @@ _EXPONENT = re.compile(r"[-+]?[0-9]{1,12}(?:\.[0-9]{0,12})?[eE][-+]?[0-9]{1,4}")
 
 
 class Ease(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a control moves to its new value: `none`, `linear` ramp, or `exp` (first-order low-pass) over `ms`."""
+    """How a control moves to its new value: `none`, `linear` ramp, `exp` (first-order low-pass) or `scurve`, over `ms`.
 
-    kind: Annotated[Literal["none", "linear", "exp"], Meta(description="Form of the move")] = "exp"
+    `linear` and `scurve` arrive `ms` after the last change of the goal; `exp` is 63 % of the way after `ms`. `scurve`
+    starts and ends at rest and goes on from the speed it has, so that a new goal makes no corner.
+    """
+
+    kind: Annotated[Literal["none", "linear", "exp", "scurve"], Meta(description="Form of the move")] = "exp"
     ms: Annotated[float, Meta(ge=0, le=5000, description="Length of the ramp or time constant [ms]")] = 40.0
 
 
 class Control(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One control: the model's 0..1 is mapped linearly to min..max, slew-limited, eased, and sent as a CC."""
+    """One control: the model's 0..1 is mapped linearly to min..max, eased, clamped, limited in speed, and sent."""
 
     min: Annotated[float, Meta(description="Value for a model output of 0")]
     max: Annotated[float, Meta(description="Value for a model output of 1, above min")]

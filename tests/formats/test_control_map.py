@@ -39,7 +39,7 @@ def maps(draw: st.DrawFn) -> ControlMap:
     for name, cc in zip(CONTROLS, codes, strict=True):
         lo, hi = CONTROL_BOUNDS[name]
         a, n, b = sorted(draw(st.lists(st.floats(lo, hi), min_size=3, max_size=3, unique=True)))
-        ease = Ease(draw(st.sampled_from(["none", "linear", "exp"])), draw(st.floats(0, 5000)))
+        ease = Ease(draw(st.sampled_from(["none", "linear", "exp", "scurve"])), draw(st.floats(0, 5000)))
         controls[name] = Control(a, b, n, ease, cc, draw(st.floats(1e-3, 1000)))
     clamp = Clamp(
         draw(st.sampled_from(["clamp", "hold"])), draw(st.sampled_from(["hold", "neutral"])), draw(st.floats(0, 60))
@@ -71,7 +71,7 @@ def test_dump_and_load_are_inverse(found: ControlMap) -> None:
         ("cc: 21", "cc: 120", "density.cc: Expected `int` <= 119"),
         ("throttle_ms: 20", "throttle_ms: 51", "throttle_ms: Expected `int` <= 50"),
         ("throttle_ms: 20", "throttle_ms: 20.5", "throttle_ms: Expected `int`, got `float`"),
-        ("kind: exp", "kind: bounce", "tempo_scale.ease.kind: not one of none, linear, exp"),
+        ("kind: exp", "kind: bounce", "tempo_scale.ease.kind: not one of none, linear, exp, scurve"),
         ("ms: 200.0", "ms: .nan", "tempo_scale.ease.ms: .nan is not a finite number"),
         ("ms: 200.0", "ms: 1e400", "tempo_scale.ease.ms: 1e400 is not a finite number"),
         ("rate_per_s: 0.5", "rate_per_s: 0", "tempo_scale.rate_per_s: Expected `float` > 0.0"),
