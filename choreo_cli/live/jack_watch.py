@@ -23,6 +23,7 @@ def _library() -> Any:
             continue
         found.jack_client_open.restype = ctypes.c_void_p
         found.jack_port_by_name.restype = ctypes.c_void_p
+        found.jack_last_frame_time.restype = ctypes.c_uint32
         found.jack_port_get_all_connections.restype = ctypes.POINTER(ctypes.c_char_p)
         return found
     return None
@@ -38,6 +39,7 @@ class JackWatch:
         self._jack = _library()
         self._client: ctypes.c_void_p | None = None
         self._dead = False
+        self._frame = -1
         self._quiet = _OnText(lambda _text: None)
         self._on_shutdown = _OnShutdown(self._shut)
 
@@ -64,12 +66,22 @@ class JackWatch:
         opened = self._jack.jack_client_open(b"choreo-watch", NO_START, None)
         if not opened:
             return False
-        self._client, self._dead = ctypes.c_void_p(opened), False
+        self._client, self._dead, self._frame = ctypes.c_void_p(opened), False, -1
         self._jack.jack_on_shutdown(self._client, self._on_shutdown, None)
         return True
 
     def _shut(self, _: Any) -> None:
         self._dead = True
+
+    def ticking(self) -> bool:
+        """Whether the server has worked since the last call: one that stands still drains no buffer, and a request
+        to it does not return."""
+        if self._jack is None or self._client is None:
+            return True
+        if self._dead:
+            return False
+        before, self._frame = self._frame, int(self._jack.jack_last_frame_time(self._client))
+        return self._frame != before
 
     def connected(self, target: str, client: str) -> bool:
         """Whether `target` (`client:port`) exists and a port of a client whose name begins with `client` feeds it."""

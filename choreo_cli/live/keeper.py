@@ -112,6 +112,7 @@ class Keeper:
         self._last = out
         if self.state == LOST or not self._lock.acquire(blocking=False):
             self._counts["held"] += 1
+            self._resend = True
             return 0
         try:
             # After a loss the receiver may be a fresh one: it gets all five, not what changed since.

@@ -11,17 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from choreo_cli.errors import ConfigError, UnavailableError, UsageError
-from choreo_cli.live.jack_watch import JackWatch
-from choreo_cli.live.midi_backend import (
-    CLIENT,
-    Found,
-    absent,
-    bury_client,
-    drop_client,
-    look_up,
-    offer,
-    pick,
-)
+from choreo_cli.live.midi_link import MidiLink
 from choreo_cli.live.port import Cue, Outgoing, PortLost
 from choreo_cli.reflex.planner import EVENTS
 from formats.control_map import ControlMap
@@ -35,7 +25,6 @@ FINE = 32
 GESTURE_NOTE, PLAN_NOTE = 36, 84
 NOTE_US = 100_000
 """Least length of a cue's note, in session time; it ends with the first message after that."""
-PATIENCE_S = 1.0
 
 
 def controllers(control_map: ControlMap, bits: int) -> tuple[int, ...]:
@@ -87,82 +76,29 @@ class MidiPort:
             raise UsageError(f"MIDI values have 7 or 14 bits, not {bits}")
         self.name = f"midi:virtual:{name}" if virtual else f"midi:{name}"
         self.quantum = 1.0 / ((1 << bits) - 1)
-        self.device = ""
-        self._wanted, self._virtual, self._channel, self._api, self._bits = name, virtual, channel, api, bits
+        self._link = MidiLink(name, "out", virtual, api)
+        self._channel, self._bits = channel, bits
         self._ccs = controllers(control_map, bits)
         self._notes = {("gesture", g): note + k for k, g in enumerate(gestures)}
         self._notes |= {("plan", event): PLAN_NOTE + k for k, event in enumerate(EVENTS)}
         self._first_note = note
         self._sounding: dict[int, int] = {}
-        self._out: Any = None
-        self._watch: JackWatch | None = None
-        self._echo: Any = None
+        self._echo: MidiLink | None = None
         self._messages = self._bytes = self._refused = self._losses = 0
         self._acked: int | None = None
 
     def open(self) -> None:
-        """Connect, waiting a second for a receiver that has just been started.
-
-        Raises:
-            UnavailableError: python-rtmidi missing, or the port is not there (the ports that are, are listed).
-            UsageError: the name could be several ports; they are listed.
-        """
-        if self._out is None:
-            self._connect(PATIENCE_S)
-
-    def _connect(self, patience_s: float) -> None:
-        if self._virtual:
-            found = offer(self._wanted, "out", self._api)
-        else:
-            found = look_up(self._wanted, "out", self._api, patience_s)
-        self._take(found)
-
-    def _take(self, found: Found) -> None:
-        if found.index >= 0:
-            try:
-                # A port name, not a client name: the latter would make a virtual port that nobody reads.
-                found.client.open_port(found.index, name="out")
-            except (OSError, RuntimeError) as e:
-                drop_client(found.client)
-                raise UnavailableError(f"{self.name}: {e}") from None
-        self._out, self._api, self.device = found.client, found.api, found.name
-        if found.api == "jack":
-            self._watch = self._watch or JackWatch()
-            self._watch.open()
+        """Connect, waiting a second for a receiver that has just been started. Raises as `MidiLink.open`."""
+        self._link.open()
 
     def present(self) -> bool:
-        """Whether the receiver is still there. Asks the system: for a keeper's thread, not for the loop."""
-        if self._out is None or (self._watch is not None and self._watch.dead):
-            return False
-        if self._virtual:
-            return True
-        if self._watch is not None and self._watch.usable:
-            return self._watch.connected(self.device, CLIENT)
-        return self.device in self._out.get_ports()
+        """Whether the receiver is still there: for a keeper's thread, not for the loop."""
+        return self._link.present()
 
     def reopen(self) -> None:
-        """Connect again after a loss, on the same client while its server lives; one attempt, no waiting.
-
-        Raises:
-            UnavailableError: not back yet.
-        """
-        if self._watch is not None and self._watch.dead:
-            if self._out is not None:
-                bury_client(self._out)
-                self._out = None
-            if not self._watch.open():
-                raise absent(self._wanted, (), False)
-        if self._out is None:
-            self._connect(0.0)
-            return
-        ports = self._out.get_ports()
-        index = None if self._virtual else pick(self._wanted, ports)
-        if index is None and not self._virtual:
-            raise absent(self._wanted, ports, True)
-        if index is not None:
-            client, self._out = self._out, None
-            client.close_port()
-            self._take(Found(client, self._api or "", index, ports[index]))
+        """Connect again after a loss; one attempt. Raises as `MidiLink.reopen`."""
+        self._sounding.clear()
+        self._link.reopen()
 
     def remap(self, control_map: ControlMap) -> None:
         """Take the control change numbers of an edited map. Raises ConfigError and keeps the old ones."""
@@ -236,11 +172,11 @@ class MidiPort:
         self._sounding.clear()
 
     def _write(self, message: tuple[int, ...]) -> None:
-        if self._out is None or (self._watch is not None and self._watch.dead):
+        if self._link.dead:
             self._losses += 1
             raise PortLost(f"{self.name} is gone")
         try:
-            self._out.send_message(message)
+            self._link.client.send_message(message)
         except (OSError, RuntimeError, ValueError) as e:
             self._losses += 1
             raise PortLost(f"{self.name}: {e}") from None
@@ -249,17 +185,19 @@ class MidiPort:
 
     def listen(self) -> bool:
         """Hear our own virtual port, so that `facts` can tell what arrived (`acked`); False where that cannot be."""
-        if not self._virtual or self._out is None or self._echo is not None:
+        if not self._link.virtual or self._link.dead or self._echo is not None:
             return self._echo is not None
+        echo = MidiLink(self._link.name, "in", api=self._link.api, prepare=self._hear)
         try:
-            found = look_up(self._wanted, "in", self._api, PATIENCE_S)
+            echo.open()
         except (UnavailableError, UsageError):
             return False
-        self._acked, self._echo = 0, found.client
-        found.client.ignore_types(sysex=True, timing=False, active_sense=True)
-        found.client.set_callback(self._heard)
-        found.client.open_port(found.index, name="echo")
+        self._acked, self._echo = 0, echo
         return True
+
+    def _hear(self, client: Any) -> None:
+        client.ignore_types(sysex=True, timing=False, active_sense=True)
+        client.set_callback(self._heard)
 
     def _heard(self, _event: object, _data: object) -> None:
         self._acked = (self._acked or 0) + 1
@@ -267,8 +205,8 @@ class MidiPort:
     def facts(self) -> dict[str, Any]:
         """See `Port`; `acked` is None unless `listen` hears a virtual port."""
         return {
-            "device": self.device,
-            "api": self._api,
+            "device": self._link.device,
+            "api": self._link.api,
             "bits": self._bits,
             "channel": self._channel + 1,
             "messages": self._messages,
@@ -279,12 +217,8 @@ class MidiPort:
         }
 
     def close(self) -> None:
-        """See `Port`. A client whose JACK server died is left alone."""
-        dead = self._watch is not None and self._watch.dead
-        for client in (self._echo, self._out):
-            if client is not None:
-                (bury_client if dead else drop_client)(client)
-        self._echo = self._out = None
-        if self._watch is not None:
-            self._watch.close()
-            self._watch = None
+        """See `Port`."""
+        for link in (self._echo, self._link):
+            if link is not None:
+                link.close()
+        self._echo = None

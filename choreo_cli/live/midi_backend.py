@@ -13,7 +13,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -201,8 +201,8 @@ def absent(wanted: str, seen: Sequence[str], any_backend: bool) -> UnavailableEr
     return UnavailableError(f"MIDI port {wanted!r} is not there", hint=f"ports found: {listed}")
 
 
-def offer(name: str, direction: str, api: str | None) -> Found:
-    """A virtual port of our own that others connect to.
+def offer(name: str, direction: str, api: str | None = None, prepare: Callable[[Any], None] | None = None) -> Found:
+    """A virtual port of our own that others connect to; `prepare` gets the client before the port is there.
 
     Raises:
         UnavailableError: no backend here makes one. UsageError: no such backend.
@@ -211,6 +211,8 @@ def offer(name: str, direction: str, api: str | None) -> Found:
         client = make_client(direction, number)
         if client is None:
             continue
+        if prepare is not None:
+            prepare(client)
         with quiet():
             try:
                 client.open_virtual_port(name)
