@@ -143,6 +143,7 @@ class Assembler:
         self._of_row = np.ones(len(NAMES), bool)
         self._paces = [Pace(ROW_LIMIT_US if k != "hr" else HEART_SILENT_US) for k in MODES for _ in MODALITIES[k]]
         self._sensors = {k: Pace(ROW_LIMIT_US if k in ("mot", "aud") else HEART_SILENT_US) for k in MODES}
+        self._rows = Pace(ROW_LIMIT_US)
         self._beat: tuple[float, float, int] | None = None
         self._values = np.full((KEPT_FRAMES, len(NAMES)), np.nan, np.float32)
         self._mask = np.zeros((KEPT_FRAMES, len(MODES)), bool)
@@ -212,7 +213,7 @@ class Assembler:
 
     def _said_missing(self, t_us: int) -> bool:
         """A recording being played says that there was no beat at this moment."""
-        return bool(self._of_row[PHASE]) and t_us - int(self._heard_us[PHASE]) <= ROW_LIMIT_US
+        return bool(self._of_row[PHASE]) and t_us - int(self._heard_us[PHASE]) <= self._rows.limit_us
 
     def _phase(self, t_us: int) -> float:
         """Position inside the beat: the transport's, else that of the last beat heard; NaN when neither knows."""
@@ -245,7 +246,7 @@ class Assembler:
             # A recorded row also says what was not measured, but not against another sensor that measures it now.
             taken = given | self._of_row
             self._of_row |= given
-            self._limit_us[taken] = ROW_LIMIT_US
+            self._limit_us[taken] = self._rows.note(sample.t_us)
         else:
             taken = given
             self._of_row &= ~given

@@ -153,8 +153,10 @@ class Measures:
         third = (at(0) - at(3 * s)) - np.float32(3) * (at(s) - at(2 * s))
         jerk = mean_present(norms(np.asarray(third, np.float32))) / np.float32((s * DT_S) ** 3)
         nothing = np.full(n, np.nan, np.float32)
-        left = mean_present(speeds[:, self._left]) if len(self._left) else nothing
-        right = mean_present(speeds[:, self._right]) if len(self._right) else nothing
+        # Columns picked from a single row are added in another order than those of a block: so never a single row.
+        rows = speeds if n > 1 else np.repeat(speeds, 2, axis=0)
+        left = mean_present(rows[:, self._left])[:n] if len(self._left) else nothing
+        right = mean_present(rows[:, self._right])[:n] if len(self._right) else nothing
         return mean_present(speeds), jerk, left, right
 
     def _pelvis_motion(self, block: F32) -> tuple[F32, F32]:

@@ -14,7 +14,7 @@ from choreo_cli.motion.resample import MAX_GAP_US, MAX_PERIODS, MIN_POSE_FPS, ST
 
 F32 = NDArray[np.float32]
 PERIODS = 64  # intervals that the native period is the median of
-FIRST_PERIODS = 8  # before so many are known nothing is emitted: the rules about gaps need the period
+FIRST_PERIODS = 8  # before so many are known the samples wait: the rules about gaps need the period
 OWN_SCALE_FRAMES = 1500  # 30 s
 OWN_SCALE_LEAST = 100
 OWN_SCALE_EVERY = 50
@@ -55,7 +55,8 @@ class MotionStream:
         self._steps: deque[int] = deque(maxlen=PERIODS)
         self._recent: list[tuple[int, F32]] = []
         self._last_us: int | None = None
-        self._last: F32 | None = None
+        self._before: tuple[int, F32] | None = None
+        self._waiting: list[tuple[int, F32]] = []
         self._period = float("nan") if period_us is None else period_us
         self._history = np.full((OWN_SCALE_FRAMES, 2), np.nan, np.float32)
         self._poses: deque[F32] = deque(maxlen=60)
@@ -86,26 +87,29 @@ class MotionStream:
         if self._last_us is not None and t_us <= self._last_us:
             self.late += 1
             return []
-        self._note_step(t_us)
-        before_us, before = self._last_us, self._last
-        value = self._low_passed(t_us, value)
-        self._last_us, self._last = t_us, value
-        if not (self._period > 0) or 1e6 / self._period < MIN_POSE_FPS:
+        if self._declared is None and self._last_us is not None:
+            self._steps.append(t_us - self._last_us)
+            if len(self._steps) >= FIRST_PERIODS:
+                self._period = _median(sorted(self._steps))
+        self._last_us = t_us
+        self._waiting.append((t_us, value))
+        if not self._period > 0:
             return []
-        if before_us is None or before is None:
-            return [self._frame(t_us, value)] if t_us % STEP_US == 0 else []
-        return self._between(before_us, before, t_us, value)
+        waiting, self._waiting = self._waiting, []
+        return [frame for t, v in waiting for frame in self._next(t, v)]
 
-    def _note_step(self, t_us: int) -> None:
-        if self._declared is not None or self._last_us is None:
-            return
-        self._steps.append(t_us - self._last_us)
-        if len(self._steps) >= FIRST_PERIODS:
-            self._period = float(np.median(self._steps))
+    def _next(self, t_us: int, value: F32) -> list[tuple[int, F32]]:
+        value = self._low_passed(t_us, value)
+        before, self._before = self._before, (t_us, value)
+        if 1e6 / self._period < MIN_POSE_FPS:
+            return []
+        if before is None:
+            return [self._frame(t_us, value)] if t_us % STEP_US == 0 else []
+        return self._between(*before, t_us, value)
 
     def _low_passed(self, t_us: int, value: F32) -> F32:
         """`trailing_mean` for one sample more: the mean with the samples before it that lie within one frame."""
-        n = round(STEP_US / self._period) if self._period > 0 else 1
+        n = round(STEP_US / self._period)
         kept = self._recent
         kept.append((t_us, value))
         if n <= 1:
@@ -123,12 +127,10 @@ class MotionStream:
 
     def _between(self, t0: int, v0: F32, t1: int, v1: F32) -> list[tuple[int, F32]]:
         gap = t1 - t0
-        near = gap <= min(MAX_PERIODS * self._period, MAX_GAP_US)
-        found = []
-        first = (t0 // STEP_US + 1) * STEP_US
-        if not near:
+        if gap > min(MAX_PERIODS * self._period, MAX_GAP_US):
             return [self._frame(t1, v1)] if t1 % STEP_US == 0 else []
-        for g in range(first, t1 + 1, STEP_US):
+        found = []
+        for g in range((t0 // STEP_US + 1) * STEP_US, t1 + 1, STEP_US):
             if g == t1:
                 found.append(self._frame(g, v1))
             else:
@@ -161,3 +163,9 @@ class MotionStream:
         joints = self.measures.joints
         up = ("-" if self.measures.up[1] < 0 else "+") + "xyz"[self.measures.up[0]]
         return body_height(np.stack(list(self._poses)), joints, up)[0] if joints else float("nan")
+
+
+def _median(ordered: list[int]) -> float:
+    """Of sorted numbers; twenty times as fast as numpy for a few."""
+    half = len(ordered) // 2
+    return float(ordered[half]) if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
