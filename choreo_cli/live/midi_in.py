@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from choreo_cli.errors import ChoreoError, UsageError
 from choreo_cli.live.clock import Clock
 from choreo_cli.live.midi import CLOCK, CONTINUE, CONTROL_CHANGE, START, STOP
+from choreo_cli.live.midi_clock import MidiClockEstimator
 from choreo_cli.live.midi_link import MidiLink
 from choreo_cli.live.sample import Body, Sample
 from formats.control_map import ControlMap
@@ -20,25 +20,9 @@ from formats.packets import CONTROLS
 
 ROOM = 4096
 """Messages that may wait for a poll; when more come, the oldest go: the newest position of a fader counts."""
-PPQN = 24
 SONG_POSITION = 0xF2
-STEPS_PER_BEAT = 4
-"""A song position counts sixteenths (MIDI 1.0, Song Position Pointer: one unit is six clocks)."""
 WATCH_S = 1.0
 Heard = tuple[int, tuple[int, ...]]
-
-
-class Estimator(Protocol):
-    """Tempo from the times of clock ticks, as `live.midi_clock.MidiClockEstimator` has it."""
-
-    @property
-    def bpm(self) -> float | None:
-        """Beats/min, None or NaN until enough ticks were heard."""
-        ...
-
-    def tick(self, t_us: int) -> Any:
-        """Take one tick."""
-        ...
 
 
 class MidiInbox:
@@ -216,15 +200,14 @@ class MidiTargets(_MidiSource):
 
 
 class MidiClockIn(_MidiSource):
-    """Somebody else's transport: MIDI clock becomes `beat` samples, position and tempo at the newest tick.
+    """Somebody else's transport: MIDI clock becomes `beat` samples, position and tempo at the newest pulse.
 
-    Position counts from the last start (or song position), NaN before one was heard: a clock alone has a tempo and no
-    first beat. After a stop nothing is said until it goes on, but `stopped` is True.
+    Nothing is said until 24 pulses lie on a line, nor while the other transport stands; see `MidiClockEstimator`.
 
     Args:
         name: Port of the clock.
-        estimator: Tempo from ticks; None makes a `MidiClockEstimator`.
-        on_transport: Told of `start`, `continue` and `stop` with the session time and the position in beats.
+        estimator: Takes pulses and commands, gives position and tempo; None makes one.
+        on_transport: Told of `start`, `continue` and `stop` with the session time.
         api: MIDI backend, None for whichever knows the name.
         virtual: Make a port that the clock connects to.
         inbox: Where to hear instead of a port of that name.
@@ -235,8 +218,8 @@ class MidiClockIn(_MidiSource):
     def __init__(
         self,
         name: str,
-        estimator: Estimator | None = None,
-        on_transport: Callable[[str, int, float], None] | None = None,
+        estimator: MidiClockEstimator | None = None,
+        on_transport: Callable[[str, int], None] | None = None,
         *,
         api: str | None = None,
         virtual: bool = False,
@@ -245,59 +228,38 @@ class MidiClockIn(_MidiSource):
         if not name:
             raise UsageError("source midi-clock: no port is named", hint="midi-clock:PORT, see run-live --list")
         super().__init__(f"midi-clock:{name}", inbox or MidiInbox(name, virtual, api, timing=True))
-        self._estimator = estimator if estimator is not None else _estimator()
+        self.estimator = estimator or MidiClockEstimator()
         self._on_transport = on_transport
-        self._ticks: int | None = None  # of the next tick, from the start of the song; None before it is known
-        self.stopped = False
+        self._pulses = 0
 
     def poll(self, now_ns: int) -> Sequence[Sample]:
-        """See `Source`: one sample for the newest tick, when there was one."""
-        newest: tuple[int, float] | None = None
+        """See `Source`: one sample for the newest pulse, when there was one."""
+        newest_ns = None
         for at_ns, message in self._inbox.take():
-            status = message[0] if message else 0
-            if status == CLOCK:
-                newest = at_ns, self._tick(at_ns)
+            if message[:1] == (CLOCK,):
+                self.estimator.tick(self._t_us(at_ns))
+                self._pulses += 1
+                newest_ns = at_ns
             else:
-                self._command(status, message, at_ns)
-        if newest is None or self.stopped:
+                self._command(message, self._t_us(at_ns))
+        found = None if newest_ns is None else self.estimator.estimate(self._t_us(newest_ns))
+        if newest_ns is None or found is None:
             return ()
         self._samples += 1
-        at_ns, beat = newest
-        bpm = self._estimator.bpm
-        values = np.array([beat, math.nan if bpm is None else bpm], np.float64)
-        return (Sample("beat", self._t_us(at_ns), at_ns, values),)
+        return (Sample("beat", self._t_us(newest_ns), newest_ns, np.array(found, np.float64)),)
 
-    def _tick(self, at_ns: int) -> float:
-        self._estimator.tick(self._t_us(at_ns))
-        if self._ticks is None:
-            return math.nan
-        # While stopped, masters go on ticking for the tempo; the song does not move.
-        beat = self._ticks / PPQN
-        self._ticks += not self.stopped
-        return beat
-
-    def _command(self, status: int, message: tuple[int, ...], at_ns: int) -> None:
-        if status == START:
-            self._ticks, self.stopped = 0, False
-            self._say("start", at_ns)
-        elif status == CONTINUE:
-            self.stopped = False
-            self._say("continue", at_ns)
-        elif status == STOP:
-            self.stopped = True
-            self._say("stop", at_ns)
-        elif status == SONG_POSITION and len(message) == 3:
-            steps = message[1] | message[2] << 7
-            self._ticks = steps * PPQN // STEPS_PER_BEAT
-
-    def _say(self, what: str, at_ns: int) -> None:
+    def _command(self, message: tuple[int, ...], t_us: int) -> None:
+        status = message[0] if message else 0
+        if status == SONG_POSITION and len(message) == 3:
+            self.estimator.song_position(message[1] | message[2] << 7)
+            return
+        commands = {START: "start", CONTINUE: "continue", STOP: "stop"}
+        if status not in commands:
+            return
+        {START: self.estimator.start, CONTINUE: self.estimator.resume, STOP: self.estimator.stop}[status]()
         if self._on_transport is not None:
-            beat = math.nan if self._ticks is None else self._ticks / PPQN
-            self._on_transport(what, self._t_us(at_ns), beat)
+            self._on_transport(commands[status], t_us)
 
-
-def _estimator() -> Estimator:
-    from choreo_cli.live.midi_clock import MidiClockEstimator
-
-    made: Estimator = MidiClockEstimator()
-    return made
+    def facts(self) -> dict[str, Any]:
+        """See `Source`; `lost` are pulses that the estimator missed."""
+        return super().facts() | {"pulses": self._pulses, "lost": self.estimator.lost, "bpm": self.estimator.bpm}

@@ -387,55 +387,34 @@ def test_faders_are_heard_again_after_a_loss_on_the_same_client(wire: Wire) -> N
     assert wire.alive == 0
 
 
-class Ticks:
-    def __init__(self) -> None:
-        self.times: list[int] = []
-
-    def tick(self, t_us: int) -> None:
-        self.times.append(t_us)
-
-    @property
-    def bpm(self) -> float | None:
-        return 60e6 / 24 / float(np.mean(np.diff(self.times))) if len(self.times) > 24 else None
-
-
-def test_clock_in_gives_position_and_tempo() -> None:
-    inbox, ticks, told = Inbox("x", timing=True), Ticks(), []
-    source = MidiClockIn("x", ticks, lambda *what: told.append(what), inbox=inbox)
-    clock = VirtualClock()
+def test_clock_in_gives_position_and_tempo_of_the_other_transport() -> None:
+    inbox, told = Inbox("x", timing=True), []
+    source = MidiClockIn("x", on_transport=lambda *what: told.append(what), inbox=inbox)
+    clock, rng = VirtualClock(), random.Random(2)
     source.open(clock, 0)
-    inbox.feed([0xF8])
-    (unplaced,) = source.poll(0)
-    assert np.isnan(unplaced.values).all(), "a clock that runs already has no first beat"
-    inbox.feed([0xFA])
-    for _ in range(49):
-        clock.jump(20_000_000)
-        inbox.feed([0xF8])
-    (sample,) = source.poll(clock.now_ns())
-    assert sample.values.tolist() == pytest.approx([2.0, 125.0])
-    assert sample.t_us == clock.now_ns() // 1000
-    inbox.feed([0xFC], [0xF8], [0xF8])
-    assert list(source.poll(clock.now_ns())) == [] and source.stopped
-    inbox.feed([0xF2, 0x10, 0x01], [0xFB], [0xF8])  # 144 sixteenths: beat 36
-    (again,) = source.poll(clock.now_ns())
-    assert again.values[0] == 36.0
-    assert [(what, beat) for what, _, beat in told] == [("start", 0.0), ("stop", 49 / 24), ("continue", 36.0)]
+    begun, pulse = 0, SECOND * 60 / 124 / 24
 
+    def play(pulses: int) -> list[Any]:
+        nonlocal begun
+        for k in range(pulses):
+            clock.wait_until(round(begun + k * pulse) + rng.randrange(1_000_000))
+            inbox.feed([0xF8])
+        begun += round(pulses * pulse)
+        return list(source.poll(clock.now_ns()))
 
-def test_clock_in_follows_the_estimator_of_the_transport() -> None:
-    estimator = pytest.importorskip("choreo_cli.live.midi_clock").MidiClockEstimator()
-    inbox = Inbox("x", timing=True)
-    source = MidiClockIn("x", estimator, inbox=inbox)
-    clock = VirtualClock()
-    source.open(clock, 0)
-    inbox.feed([0xFA])
-    rng = random.Random(2)
-    for k in range(97):
-        clock.wait_until(round(k * SECOND * 60 / 124 / 24) + rng.randrange(2_000_000))
-        inbox.feed([0xF8])
-    (sample,) = source.poll(clock.now_ns())
-    assert sample.values[0] == 4.0
-    assert sample.values[1] == pytest.approx(124, abs=0.5)
+    inbox.feed([0xFA], [0xFE], [0xF8])
+    assert list(source.poll(0)) == [], "one pulse has no tempo"
+    begun = round(pulse)
+    (sample,) = play(96)
+    assert sample.kind == "beat" and sample.t_us == clock.now_ns() // 1000
+    assert sample.values.tolist() == [pytest.approx(4.0, abs=0.05), pytest.approx(124, abs=0.5)]
+    inbox.feed([0xFC])
+    assert play(48) == [], "pulses of a transport that stands move nothing"
+    inbox.feed([0xF2, 0x10, 0x01], [0xFB])  # 144 sixteenths: beat 36
+    (again,) = play(25)
+    assert again.values[0] == pytest.approx(37.0, abs=0.05)
+    assert [what for what, _ in told] == ["start", "stop", "continue"]
+    assert source.facts()["pulses"] == 170
 
 
 def test_clock_in_hears_timing_and_faders_do_not(wire: Wire) -> None:
