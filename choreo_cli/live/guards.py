@@ -221,7 +221,10 @@ class Guards:
         return min(max(self._min[i] + y * self._span[i], self._lo[i]), self._hi[i])
 
     def _to_unit(self, i: int, value: float) -> float:
-        return min(max((value - self._min[i]) / self._span[i], 0.0), 1.0)
+        # The bounds are the ends, though their float32 may lie a little inside: a fader reaches 0 and 127.
+        if value <= self._lo[i]:
+            return 0.0
+        return 1.0 if value >= self._hi[i] else min(max((value - self._min[i]) / self._span[i], 0.0), 1.0)
 
 
 def _inside(control: Control) -> tuple[float, float, float]:
