@@ -293,6 +293,58 @@ CONTROLS = Table(
     ),
 )
 
+LEDGER = Table(
+    "choreo.ledger/1",
+    "When every tick of a performance passed which stage; times in ns are those of the loop's own clock.",
+    (
+        Column("session_id", "str", doc="session the row belongs to; rows are sorted by (session_id, t_us)"),
+        Column("t_us", "int64", "us", doc="session time of the frame, strictly increasing inside a session"),
+        Column("seq", "int64", "", 0, doc="number of the output tick"),
+        Column("t_sensor_us", "int64", "us", nullable=True, doc="the sensor's own stamp, null when it has no clock"),
+        Column("t_arrival_ns", "int64", "ns", nullable=True, doc="arrival of the newest sample, null when none came"),
+        Column("t_frame_ns", "int64", "ns", doc="the frame was assembled"),
+        Column("t_model_ns", "int64", "ns", doc="the model had answered"),
+        Column("t_guard_ns", "int64", "ns", doc="guards and easing had passed it"),
+        Column("t_sent_ns", "int64", "ns", nullable=True, doc="the last port had taken it, null when none was due"),
+        Column("t_acked_ns", "int64", "ns", nullable=True, doc="a receiver had confirmed it, null when none does"),
+        Column("missed", "int32", "", 0, doc="ticks skipped before this one because it came too late"),
+        Column("held", "bool", doc="the values repeat the last valid ones, or are held on purpose"),
+        Column("mask", "int32", "", 0, 15, doc="one bit a modality: 1 mot, 2 hr, 4 aud, 8 ctx"),
+        Column("late_ns", "int64", "ns", doc="how long after its deadline the tick began"),
+        Column("synthetic", "bool", doc="made from synthetic frames"),
+    ),
+)
+
+SENT = Table(
+    "choreo.sent/1",
+    "What left the guards at every tick of a performance: values in the ranges of the control map.",
+    (
+        Column("session_id", "str", doc="session the row belongs to; rows are sorted by (session_id, t_us)"),
+        Column("t_us", "int64", "us", doc="session time of the frame, strictly increasing inside a session"),
+        Column("seq", "int64", "", 0, doc="number of the output tick"),
+        Column("tempo_scale", "float32", "1", 0.25, 4, doc="factor on the tempo"),
+        *(Column(n, "float32", "1", 0, 1, doc="as sent") for n in ("density", "tension", "brightness", "fx_send")),
+        Column("held", "bool", doc="the values repeat the last valid ones, or are held on purpose"),
+        Column("ports", "int32", "", 0, doc="ports that were due and took it"),
+        Column("beat", "float64", "beat", nullable=True, doc="position of the transport, null without one"),
+        Column("bpm", "float64", "beats/min", 0, None, True, "tempo of the transport, null without one"),
+        Column("synthetic", "bool", doc="made from synthetic frames"),
+    ),
+)
+
+EVENT_KINDS = (
+    "start", "port", "source", "modality", "hold", "map", "model", "gesture", "plan", "xrun", "error", "stop",
+)  # fmt: skip
+EVENTS = Table(
+    "choreo.events/1",
+    "What happened in a performance, as JSON Lines: the schema first, then one object an event with whatever facts "
+    "its kind has, at the end the count.",
+    (
+        Column("t_us", "int64", "us", doc="session time of the event"),
+        Column("kind", "str", doc="what it is about", choices=EVENT_KINDS),
+    ),
+)
+
 PREFERENCES = Table(
     "choreo.preferences/1",
     "One answer of one rater: which of two clips is better.",

@@ -291,6 +291,7 @@ def _ours(folder: Path, session: Any, features: Any) -> None:
                "valid_fraction": np.ones(4, np.float32), "split": ["train"] * 4}  # fmt: skip
     tables.write_table(folder / "windows.parquet", WINDOWS, windows, keep)
     _reflex(folder, frames, keep)
+    _live(folder, frames, keep)
     tensors.write(
         folder / "weights.safetensors", {"layer.weight": features.mel[:8, :6], "layer.bias": features.rms[:8]}, keep
     )
@@ -337,6 +338,36 @@ def _reflex(folder: Path, frames: dict[str, Any], keep: dict[str, str]) -> None:
         "shown_first": ["a", "b"], "rater": ["nobody"] * 2, "seconds": np.array([2.5, 4.0]), "synthetic": np.ones(2, bool),
     }  # fmt: skip
     tables.write_table(folder / "preferences.parquet", PREFERENCES, answers, keep)
+
+
+def _live(folder: Path, frames: dict[str, Any], keep: dict[str, str]) -> None:
+    """What a performance leaves beside its frames and controls; the times of its stages are made up."""
+    from formats import event_log, tables
+    from formats.columns import LEDGER, SENT
+
+    n = len(frames["t_us"])
+    start = 1_000_000_000 + 20_000_000 * np.arange(n, dtype=np.int64)
+    index = {"session_id": ["example"] * n, "t_us": frames["t_us"], "synthetic": np.ones(n, bool),
+             "seq": np.arange(n), "held": np.zeros(n, bool)}  # fmt: skip
+    ledger = {
+        **index, "t_sensor_us": [None] * n, "t_arrival_ns": start - 2_000_000, "t_frame_ns": start + 40_000,
+        "t_model_ns": start + 130_000, "t_guard_ns": start + 160_000, "t_sent_ns": start + 200_000,
+        "t_acked_ns": [None] * n, "missed": np.zeros(n, np.int32), "mask": np.full(n, 15, np.int32),
+        "late_ns": np.full(n, 20_000),
+    }  # fmt: skip
+    tables.write_table(folder / "ledger.parquet", LEDGER, ledger, keep)
+    fixed = {"tempo_scale": 1.0, "density": 0.5, "tension": 0.25, "brightness": 0.75, "fx_send": 0.0}
+    sent = {
+        **index, **{k: np.full(n, v, np.float32) for k, v in fixed.items()}, "ports": np.ones(n, np.int32),
+        "beat": np.arange(n) / 25, "bpm": np.full(n, 120.0),
+    }  # fmt: skip
+    tables.write_table(folder / "sent.parquet", SENT, sent, keep)
+    events: list[tuple[int, str, dict[str, Any]]] = [
+        (0, "start", {"source": "demo", "ports": ["loop:"]}), (500_000, "modality", {"name": "hr", "measured": False}),
+        (1_500_000, "port", {"port": "loop:", "state": "lost"}), (1_980_000, "stop", {"reason": "ended"}),
+    ]  # fmt: skip
+    lines = [event_log.event_line(t, kind, facts) for t, kind, facts in events]
+    _put(folder, "events.jsonl", b"".join([event_log.FIRST, *lines, event_log.last_line(len(events))]))
 
 
 def _manifests(folder: Path) -> None:

@@ -21,7 +21,7 @@ def ours(source: Source, family: str) -> Content:
     """Open an artefact of a family of `recognise`. Raises FormatError when it is damaged or has no inside."""
     opened = {
         "parquet": parquet, "manifest": manifest, "sealed": sealed, "npz": npz, "tensors": tensors, "npy": npy,
-        "packets": packets, "run_log": run_log, "control_map": control_map, "png": png, "sums": sums,
+        "packets": packets, "events": events, "run_log": run_log, "control_map": control_map, "png": png, "sums": sums,
     }.get(family)  # fmt: skip
     if opened is None:
         raise FormatError("not a kind of file choreo knows", file=source.path, hint="choreo discover lists the rest")
@@ -172,6 +172,22 @@ def packets(path: Path) -> Content:
     content = Content(path, "packets", SCHEMA, len(found), [Signal("kind", texts(kinds))])
     content.signals.append(Signal("t_us", np.array([p.t_us for p in found], np.int64), "us"))
     content.body = [{"kind": k, **to_dict(p)} for k, p in zip(kinds, found, strict=True)]
+    return content
+
+
+def events(path: Path) -> Content:
+    """Events of a performance: their kinds and their times."""
+    from formats.event_log import SCHEMA, read
+
+    found = read(path)
+    kinds = [e["kind"] for e in found]
+    content = Content(path, "packets", SCHEMA, len(found), [Signal("kind", texts(kinds))])
+    content.signals.append(Signal("t_us", np.array([e["t_us"] for e in found], np.int64), "us"))
+    content.facts |= {k: kinds.count(k) for k in dict.fromkeys(kinds)}
+    content.body = [
+        {"t_us": e["t_us"], "kind": e["kind"], "facts": {k: v for k, v in e.items() if k not in ("t_us", "kind")}}
+        for e in found
+    ]
     return content
 
 

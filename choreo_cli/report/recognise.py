@@ -9,6 +9,7 @@ from pathlib import Path
 from formats.audio_npz import is_ours
 from formats.columns import Table
 from formats.errors import FormatError
+from formats.event_log import is_events
 from formats.foreign import registry
 from formats.foreign.registry import Reader
 from formats.foreign.source import Source, open_regular
@@ -25,7 +26,8 @@ class Kind:
     """What a file was recognised as.
 
     Args:
-        family: `parquet npz tensors npy manifest sealed packets run_log png control_map sums foreign` or `unknown`.
+        family: `parquet npz tensors npy manifest sealed packets events run_log png control_map sums foreign` or
+            `unknown`.
         reader: The reader of a foreign file.
     """
 
@@ -36,10 +38,10 @@ class Kind:
 @cache
 def tables() -> dict[str, Table]:
     """Every table that lies in a Parquet file of ours, by schema name."""
-    from formats.columns import CONTEXT, CONTROLS, FRAMES, LATENTS, PREFERENCES, WINDOWS
+    from formats.columns import CONTEXT, CONTROLS, FRAMES, LATENTS, LEDGER, PREFERENCES, SENT, WINDOWS
     from formats.poses import POSES
 
-    return {t.schema: t for t in (CONTEXT, CONTROLS, FRAMES, LATENTS, POSES, PREFERENCES, WINDOWS)}
+    return {t.schema: t for t in (CONTEXT, CONTROLS, FRAMES, LATENTS, LEDGER, POSES, PREFERENCES, SENT, WINDOWS)}
 
 
 def readers() -> tuple[Reader, ...]:
@@ -66,6 +68,8 @@ def _by_ends(head: bytes, tail: bytes) -> str | None:
         return "parquet"
     if is_ours(tail):
         return "npz"
+    if is_events(head):
+        return "events"
     if is_packets(head, tail):
         return "packets"
     if is_run_log(head):

@@ -210,6 +210,13 @@ def _packets(path: Path, verdict: Verdict, hashed: bool) -> None:
     packet_log.read(path)
 
 
+def _events(path: Path, verdict: Verdict, hashed: bool) -> None:
+    from formats import event_log
+
+    verdict.schema = event_log.SCHEMA
+    event_log.read(path)
+
+
 def _run_log(path: Path, verdict: Verdict, hashed: bool) -> None:
     from formats import run_log
 
@@ -240,6 +247,7 @@ _FAMILIES: dict[str, Callable[[Path, Verdict, bool], None]] = {
     "manifest": _manifest,
     "sealed": _sealed,
     "packets": _packets,
+    "events": _events,
     "run_log": _run_log,
     "sums": _sums,
     "control_map": _control_map,
