@@ -104,7 +104,7 @@ class AudioStream:
         hops = part.reshape(-1, self.params.hop)
         rms = np.sqrt(np.einsum("ij,ij->i", hops, hops).sum() / np.float32(self.params.n_fft))
         energy = energy_input(rms)
-        centroid = np.float32(weighted / total if total > 0 else np.nan)
+        centroid = np.asarray(weighted / total if total > 0 else np.nan, np.float32)
         return float(energy), float(brightness_input(centroid, energy))
 
     def _emit(self, found: list[tuple[int, F32]], energy: float, bright: float) -> None:
@@ -119,8 +119,8 @@ class AudioStream:
             if before is None:
                 row = (energy, bright) if g == t0 else (np.nan, np.nan)
             else:
-                share = (g - t0 - left) / self._frame_us
-                row = tuple(a + share * (b - a) for a, b in zip(before, (energy, bright), strict=True))
+                share = min(max((g - t0 - left) / self._frame_us, 0.0), 1.0)
+                row = before[0] + share * (energy - before[0]), before[1] + share * (bright - before[1])
             if row[0] == row[0]:
                 found.append((g, np.array(row, np.float32)))
             g += STEP_US
@@ -147,3 +147,96 @@ def resampler_delay_s(rate: int, wanted: int = DEFAULT.rate) -> float:
         )
     ]
     return float(max(held))
+
+
+BEAT_WINDOW_S = 8.0
+BEAT_LEAST_S = 4.0
+BEAT_EVERY_S = 1.0
+SAME_TEMPO = 0.06  # two estimates of one tempo differ by less
+LEVELS = (2.0, 0.5, 3.0, 1 / 3, 1.5, 2 / 3, 4 / 3, 0.75)  # of one beat: its multiples and fractions
+CHANGE_AFTER = 3  # so many windows in a row must say the same other tempo before it is believed
+
+
+class BeatFollower:
+    """Beats of the sound heard so far, from the last 8 s, once a second.
+
+    The beats inside the window are those of `beats.track_beats`; the robust line through them is extended to the end
+    of the window, which is what a loop needs: where the music stands now. Nothing later than the window enters. A
+    tempo once found is kept until three windows in a row say another one, and half or double of it never is another
+    one: which of the two a piece is felt in, sound alone does not say (`near_bpm` does).
+
+    Args:
+        rate: Samples per second of the blocks.
+        near_bpm: The tempo in which the piece is felt, roughly.
+        params: The frame grid of the features.
+    """
+
+    def __init__(self, rate: int, near_bpm: float | None = None, params: Params = DEFAULT) -> None:
+        self.rate, self.near_bpm, self.params = rate, near_bpm, params
+        self._ring = np.zeros(int(BEAT_WINDOW_S * rate), np.float32)
+        self._filled = self._since = 0
+        self._end_us = 0
+        self._last: tuple[float, float, int] | None = None
+        self._other: list[float] = []
+
+    def push(self, t_us: int, samples: ArrayLike) -> bool:
+        """Take a block whose first sample is at `t_us`; whether it is time for an `estimate`."""
+        block = np.nan_to_num(np.asarray(samples, np.float32).reshape(-1))[-len(self._ring) :]
+        if self._filled and abs(t_us - self._end_us) > GAP_US:
+            self._filled = 0
+        self._ring = np.concatenate([self._ring[len(block) :], block])
+        self._filled = min(self._filled + len(block), len(self._ring))
+        self._since += len(block)
+        self._end_us = t_us + round(len(block) * 1e6 / self.rate)
+        return self._since >= BEAT_EVERY_S * self.rate and self._filled >= BEAT_LEAST_S * self.rate
+
+    def window(self) -> tuple[F32, int]:
+        """A copy of the sound of the window and the time of its end; the next is due a second later."""
+        self._since = 0
+        return self._ring[len(self._ring) - self._filled :].copy(), self._end_us
+
+    def estimate(self, sound: F32, end_us: int) -> tuple[float, float, int] | None:
+        """Where the music stood at the end of a window; takes 20 to 60 ms, so never on the loop's thread.
+
+        Returns:
+            (position in beats, beats/min, `end_us`); positions count on from one estimate to the next. None when the
+            window has no steady beat: silence, noise, or beats that do not lie on a line.
+        """
+        from choreo_cli.audio.beats import track_beats
+        from choreo_cli.audio.features import extract
+        from choreo_cli.audio.tempo import fit_line
+
+        if self.rate != self.params.rate:
+            import soxr
+
+            sound = np.asarray(soxr.resample(sound, self.rate, self.params.rate, quality="HQ"), np.float32)
+        features = extract(sound, self.params)
+        found = track_beats(features)
+        known = self._last[1] if self._last is not None else self.near_bpm
+        if found.tempo_bpm is not None and known is not None and not _same(found.tempo_bpm, known):
+            level = next((r for r in LEVELS if _same(found.tempo_bpm / r, known)), None)
+            other = [b for b in self._other if _same(b, found.tempo_bpm)] if level is None else []
+            self._other = [*other, found.tempo_bpm] if level is None else []
+            if (len(self._other) < CHANGE_AFTER and self._last is not None) or level is not None:
+                found = track_beats(features, bpm=known if level is None else found.tempo_bpm / level)
+                if found.tempo_bpm is None or not _same(found.tempo_bpm, known):
+                    return None
+            else:
+                self._last, self._other = None, []
+        else:
+            self._other = []
+        if found.tempo_bpm is None or not found.tempo_stable:
+            return None
+        line = fit_line(found.beats_s)
+        if line is None:
+            return None
+        beat = (len(sound) / self.params.rate - line.start_s) / line.period_s
+        if self._last is not None:
+            was, bpm, then = self._last
+            beat += round(was + (end_us - then) * bpm / 60e6 - beat)
+        self._last = beat, line.bpm, end_us
+        return self._last
+
+
+def _same(bpm: float, other: float) -> bool:
+    return abs(bpm / other - 1) <= SAME_TEMPO

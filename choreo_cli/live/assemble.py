@@ -126,6 +126,7 @@ class Assembler:
         self.transport, self._scale, self._period = transport, scale, period_us
         self.body = next(iter(bodies), None)
         self._audio_hz = audio_hz
+        self.sounding: tuple[Source, ...] = ()
         self._motion: Any = None
         if self.body is not None:
             from choreo_cli.motion.stream import MotionStream
@@ -163,7 +164,9 @@ class Assembler:
         if len(rates) > 1:
             raise UsageError("two sources give sound at different rates", hint="name one of them")
         period = next((p for s in found if (p := getattr(s, "period_us", None)) and "inputs" not in s.kinds), None)
-        return cls([s.body for s in found], scale, transport, audio_hz=next(iter(rates), None), period_us=period)
+        made = cls([s.body for s in found], scale, transport, audio_hz=next(iter(rates), None), period_us=period)
+        made.sounding = tuple(s for s in found if "audio" in s.kinds)
+        return made
 
     @property
     def scale(self) -> Scale | None:
@@ -290,6 +293,8 @@ class Assembler:
         self._limit_us[HR] = HEART_SILENT_US
 
     def _take_audio(self, sample: Sample) -> None:
+        if self._audio_hz is None:  # a sound card says its rate only once it is open
+            self._audio_hz = next((s.audio_hz for s in self.sounding if s.audio_hz is not None), None)
         if self._audio_hz is None:
             self._count("audio_without_rate")
             return

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from choreo_cli.live.clock import Clock, MonotonicClock
 from choreo_cli.live.replay import PHASE, Replay, as_masked, beat_rows
-from choreo_cli.live.sample import Sample
+from choreo_cli.live.sample import Body, Sample
 from formats import packet_log
 from formats.errors import FormatError
 from formats.foreign.source import Source as File
@@ -40,7 +40,8 @@ def row_of(packet: SensorPacket) -> F32:
     """(11,) float32 of a packet, null as NaN; a modality whose mask bit is 0 has no values."""
     row = np.array([np.nan if v is None else v for v in packet.values], np.float32)
     mask = np.array([[bool(packet.mask & bit) for bit in MASK_BITS.values()]])
-    return as_masked(row[None], mask)[0]
+    whole: F32 = as_masked(row[None], mask)[0]
+    return whole
 
 
 def packet_of(line: bytes | str, row: int | None = None, file: Path | None = None) -> SensorPacket | None:
@@ -66,7 +67,7 @@ def packet_file(path: Path, *, name: str | None = None) -> Replay:
     """The SensorPackets of a file, at the sensor's times.
 
     Raises:
-        FormatError: cut or damaged, a packet that breaks its contract (with its line), no packet, or times that go back.
+        FormatError: cut or damaged, a packet that breaks its contract (with its line), no packet, times that go back.
     """
     source = File.of(path)
     if source.head.startswith(b'{"schema":"choreo.packets/'):
@@ -98,7 +99,7 @@ class PacketPipe:
     """
 
     kinds: tuple[str, ...] = ("inputs",)
-    body = None
+    body: Body | None = None
     audio_hz: int | None = None
 
     def __init__(self, stream: BinaryIO, name: str = "-") -> None:

@@ -25,6 +25,8 @@ def open_source(
     mapping: Mapping[str, Any] | None = None,
     repeats: int = 1,
     stdin: Any = None,
+    beats: bool = False,
+    near_bpm: float | None = None,
 ) -> list[Source]:
     """The sources that a word names; the loop opens them.
 
@@ -35,6 +37,8 @@ def open_source(
         mapping: Of an OSC source: address and index to input (`--map`).
         repeats: Play recorded frames so often, end to end.
         stdin: Binary stream behind `-`.
+        beats: A sound source also gives the beats heard in it (for a transport led by `audio`).
+        near_bpm: The tempo in which that sound is felt, roughly.
 
     Raises:
         UsageError: no such form, or a file of a kind that cannot be played.
@@ -54,38 +58,44 @@ def open_source(
         return [PacketPipe(stdin)]
     kind, colon, rest = spec.partition(":")
     if colon and kind in DEVICES and not Path(spec).exists():
-        return _device(kind, rest, spec, listen, mapping)
-    return _file(Path(spec), spec, session, repeats)
+        if kind in ("audio", "jack", "portaudio"):
+            return [_sound(kind, rest, spec, beats, near_bpm)]
+        return [_device(kind, rest, spec, listen, mapping)]
+    found = _file(Path(spec), spec, session, repeats)
+    return [found] if found is not None else [_sound("audio", spec, spec, beats, near_bpm)]
 
 
 DEVICES = ("osc", "lsl", "ble", "audio", "jack", "portaudio", "midi-clock")
 
 
-def _device(kind: str, rest: str, spec: str, listen: str, mapping: Mapping[str, Any] | None) -> list[Source]:
+def _sound(kind: str, rest: str, spec: str, beats: bool, near_bpm: float | None) -> Source:
+    from choreo_cli.live.audio_in import AudioFile, JackIn, PortAudioIn
+
+    if kind == "audio":
+        if not rest:
+            raise UsageError(f"source {spec}: no file is named", hint="audio:FILE")
+        return AudioFile(Path(rest), name=spec, beats=beats, near_bpm=near_bpm)
+    return (JackIn if kind == "jack" else PortAudioIn)(rest or None, beats=beats, near_bpm=near_bpm)
+
+
+def _device(kind: str, rest: str, spec: str, listen: str, mapping: Mapping[str, Any] | None) -> Source:
     if kind == "osc":
-        return [_osc(rest, spec, listen, mapping)]
+        return _osc(rest, spec, listen, mapping)
     if kind == "lsl":
         from choreo_cli.live.lsl import LslSource
 
         if not rest:
             raise UsageError(f"source {spec}: no stream is named", hint="lsl:NAME, see run-live --list")
-        return [LslSource(rest)]
+        return LslSource(rest)
     if kind == "ble":
         from choreo_cli.live.ble import BleHeart
 
-        return [BleHeart(rest or None)]
-    if kind == "midi-clock":
-        from choreo_cli.live.midi_in import MidiClockIn
+        return BleHeart(rest or None)
+    from choreo_cli.live.midi_in import MidiClockIn
 
-        clock: Source = MidiClockIn(rest)
-        return [clock]
-    from choreo_cli.live import audio_in
-
-    if kind == "audio":
-        if not rest:
-            raise UsageError(f"source {spec}: no file is named", hint="audio:FILE")
-        return [audio_in.AudioFile(Path(rest), name=spec)]
-    return [audio_in.JackIn(rest or None) if kind == "jack" else audio_in.PortAudioIn(rest or None)]
+    clock: Any = MidiClockIn(rest)
+    made: Source = clock
+    return made
 
 
 def _osc(rest: str, spec: str, listen: str, mapping: Mapping[str, Any] | None) -> Source:
@@ -98,7 +108,8 @@ def _osc(rest: str, spec: str, listen: str, mapping: Mapping[str, Any] | None) -
     return source
 
 
-def _file(path: Path, spec: str, session: str | None, repeats: int) -> list[Source]:
+def _file(path: Path, spec: str, session: str | None, repeats: int) -> Source | None:
+    """A recording as a source; None for sound."""
     from choreo_cli.live import replay
     from formats.foreign import registry
     from formats.foreign.source import Source as File
@@ -106,7 +117,7 @@ def _file(path: Path, spec: str, session: str | None, repeats: int) -> list[Sour
     if not path.exists():
         raise NoInputError(f"no source {spec}", hint=f"a source is {FORMS}")
     if path.is_dir():
-        return [replay.frames(path, session, repeats=repeats, name=spec)]
+        return replay.frames(path, session, repeats=repeats, name=spec)
     file = File.of(path)
     if file.head[:4] == b"PAR1":
         from choreo_cli.live.pose_source import poses_table
@@ -114,22 +125,20 @@ def _file(path: Path, spec: str, session: str | None, repeats: int) -> list[Sour
         from formats.tables import schema_name
 
         if schema_name(path) == POSES.schema:
-            return [poses_table(path, name=spec)]
-        return [replay.frames(path, session, repeats=repeats, name=spec)]
+            return poses_table(path, name=spec)
+        return replay.frames(path, session, repeats=repeats, name=spec)
     if path.name in ("sessions.json", "pairs.json", "pack.json"):
-        return [replay.frames(path, session, repeats=repeats, name=spec)]
+        return replay.frames(path, session, repeats=repeats, name=spec)
     from choreo_cli.live.packet_source import is_packet_lines, packet_file
 
     if is_packet_lines(file.head):
-        return [packet_file(path, name=spec)]
+        return packet_file(path, name=spec)
     reader = registry.recognise(file.head, file.name, file.size)
     if reader.kind in SOUND_KINDS:
-        from choreo_cli.live import audio_in
-
-        return [audio_in.AudioFile(path, name=spec)]
+        return None
     from choreo_cli.live.pose_source import body_file
 
-    return [body_file(path, reader, name=spec)]
+    return body_file(path, reader, name=spec)
 
 
 def align(sources: Sequence[Source]) -> int:
