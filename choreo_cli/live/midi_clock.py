@@ -114,19 +114,31 @@ class MidiClockEstimator:
         """Number of the pulse that came now: the next one, or more when a whole period is missing."""
         if not self._number:
             return 0
-        last, period = self._number[-1], self._period()
-        if period is None:
-            return last + 1
+        last = self._number[-1]
         if self._line is None:
-            gap = round((t_us - self._time[-1]) / period)
-        else:
-            gap = round((t_us - self._line[0]) / period) - last
-            if gap <= 0 and self._close_hole(t_us):
-                return last
-            if t_us - self._time[-1] < 1.5 * period:
-                gap = 1
+            return last + 1
+        first, period = self._line
+        gap = round((t_us - first) / period) - last
+        if gap <= 0 and self._close_hole(t_us):
+            return last
+        if t_us - self._time[-1] < 1.5 * period:
+            gap = 1
         self.lost += max(0, gap - 1)
         return last + max(1, gap)
+
+    def _find_holes(self) -> None:
+        """Before the first line pulses were numbered as they came: find those that were lost among them.
+
+        An interval twice the median is a loss, unless a short one follows: then the pulse between was only late.
+        """
+        steps = [b - a for a, b in pairwise(self._time)]
+        usual = max(median(steps), 1.0)
+        before = self._number[-1]
+        for k, step in enumerate(steps):
+            late = k + 1 < len(steps) and steps[k + 1] < 0.6 * usual
+            gap = 1 if late else max(1, round(step / usual))
+            self._number[k + 1] = self._number[k] + gap
+        self.lost += self._number[-1] - before
 
     def _close_hole(self, t_us: int) -> bool:
         """Pulses came late and looked like later ones; none was lost. Number those after the hole one lower."""
@@ -168,6 +180,8 @@ class MidiClockEstimator:
         """Lay the line; give it up when the newest pulses have all left it to one side."""
         if len(self._number) < LEAST:
             return
+        if self._line is None:
+            self._find_holes()
         line = _through(self._number, self._time)
         if line is None:
             return
