@@ -98,15 +98,15 @@ def test_a_bad_setting_is_named(toy: Any, sets: list[str], says: str) -> None:
 
 
 def test_an_option_of_another_recipe_names_who_takes_it(toy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings.check_options("toy", toy, {"split": "hash"})
+    assert settings.options_of("toy", toy, {"split": "hash", "targets": None}) == {"split": "hash"}
     monkeypatch.setattr(settings, "available", lambda: {"toy": ""})
     with pytest.raises(UsageError, match="toy has no --targets: no recipe takes it"):
-        settings.check_options("toy", toy, {"targets": Path("x")})
+        settings.options_of("toy", toy, {"targets": Path("x")})
     monkeypatch.setitem(recipes.RECIPES, "second", ("toy_lane", ""))
     monkeypatch.setattr(settings, "available", lambda: {"second": ""})
     empty = type("Lane", (), {"TAKES": ()})
     with pytest.raises(UsageError, match="other has no --split: it is for: second"):
-        settings.check_options("other", empty, {"split": "hash"})
+        settings.options_of("other", empty, {"split": "hash"})
 
 
 @pytest.mark.parametrize(
