@@ -70,6 +70,18 @@ class OutputFolder:
             return None
         return data
 
+    def begin(self, force: bool) -> bytes | None:
+        """The manifest's bytes when the work is done already; else None, with the old manifest taken away."""
+        before = None if force else self.done_before()
+        if before is None:
+            self.invalidate()
+        return before
+
+    @property
+    def already(self) -> str:
+        """What a person is told when there was nothing to do."""
+        return f"already in {self.path}; --force does it again"
+
     def exit_before(self) -> int:
         """Exit code of the run that was finished here; 0 when its record is gone."""
         from formats import sealed

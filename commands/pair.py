@@ -111,10 +111,9 @@ def _write(
         output_folder(out, "pairs", job.created_by, wait_s=wait) as folder,
         Progress("pair", quiet=quiet, log=log) as bar,
     ):
-        before = None if force else folder.done_before()
+        before = folder.begin(force)
         if before is not None:
-            return before, f"already in {out}; --force does it again", folder.exit_before()
-        folder.invalidate()
+            return before, folder.already, folder.exit_before()
         made = pair_job.run(job, folder, bar, todo)
         code = ExitCode.NO if made.split_conflict else streams.partial(made.skipped, made.acknowledged, False)
         doc = folder.finish(made.entries, code, sys.argv[1:])

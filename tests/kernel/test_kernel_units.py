@@ -125,6 +125,9 @@ def test_a_finished_folder_is_done_and_a_damaged_one_is_not(tmp_path: Path) -> N
         doc = out.finish([metric("a")], 3, [])
     with outputs.output_folder(tmp_path / "o", "metrics", dict(made)) as out:
         assert out.done_before() == doc and out.exit_before() == 3
+        assert out.begin(force=False) == doc and out.manifest_path.exists()
+        assert out.begin(force=True) is None and not out.manifest_path.exists()
+        out.manifest_path.write_bytes(doc)
     (tmp_path / "o" / "deep" / "file.bin").write_bytes(b"Content")
     with outputs.output_folder(tmp_path / "o", "metrics", dict(made)) as out:
         assert out.done_before() is None
