@@ -162,7 +162,8 @@ def _drift(found: Sequence[SessionGroove], rng: np.random.Generator, draws: int)
     if not used:
         flat = bool(found) and all(s.lock.status == "degenerate" for s in found)
         empty = _nothing(DRIFT, "1", 0, reasons, "degenerate" if flat else "insufficient")
-        more: dict[str, Any] = {"n": 0, "status": empty["status"], "why": empty["why"], "params": empty["params"]}
+        params = {k: v for k, v in empty["params"].items() if k != "p_max"}
+        more: dict[str, Any] = {"n": 0, "status": empty["status"], "why": empty["why"], "params": params}
         return [empty, entry(ppm, None, "ppm", "lower", **more), entry(bound, None, "ppm", "lower", goal=goal, **more)]
     mean, ci, ci_why = session_mean([d.stability for _, d in used], rng)
     null = mean_of([s.drift_null for s, _ in used], draws, rng)

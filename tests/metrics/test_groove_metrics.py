@@ -131,6 +131,8 @@ def test_constant_and_short_controls_are_not_judged(own: FrameSet) -> None:
     found = by_name(groove(brief, draws=199))
     assert all(found[n]["status"] == "insufficient" and found[n]["pass"] is None for n in GATES)
     assert "need 16" in found[COHERENCE]["why"]
+    asked = {n for n in GATES if "p_max" in found[n]["params"]}
+    assert asked == {COHERENCE, ENERGY, DRIFT}, "the slope's bound has no p, measured or not"
 
 
 def test_a_late_control_fails_phase_only() -> None:
