@@ -209,3 +209,14 @@ def test_surroundings_name_what_trained_and_load_nothing(monkeypatch: pytest.Mon
     ):
         monkeypatch.setitem(sys.modules, "torch", found)
         assert runtime.surroundings()["accelerator"] == name
+
+
+def test_a_folder_that_no_file_system_makes_is_73(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As /proc answers: its folders cannot be made, and the system says that there is none."""
+
+    def refuses(self: Path, *args: object, **more: object) -> None:
+        raise FileNotFoundError(2, "No such file or directory", str(self))
+
+    monkeypatch.setattr(Path, "mkdir", refuses)
+    with pytest.raises(CantCreateError, match=r"cannot create .*out: name another folder"):
+        outputs.make_folder(tmp_path / "out")
