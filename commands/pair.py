@@ -49,7 +49,8 @@ def pair(
     ] = "",
     track: Annotated[str, typer.Option("--track", help="The music of every session: a path or a title.")] = "",
     bpm: Annotated[
-        float | None, typer.Option("--bpm", min=20, max=400, help="Tempo of the music when it is known.")
+        float | None,
+        typer.Option("--bpm", min=20, max=400, help="Tempo of the music when it is known.", callback=options.finite),
     ] = None,
     window: Annotated[int, typer.Option("--window", min=1, help="Frames in a window.")] = 64,
     stride: Annotated[int, typer.Option("--stride", min=1, help="Frames between the starts of windows.")] = 16,

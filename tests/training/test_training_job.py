@@ -473,6 +473,11 @@ def test_rsync_gets_a_clean_environment_and_its_failure_is_told(tmp_path: Path) 
     assert [line.split()[-1] for line in (tmp_path / "calls").read_text().splitlines()] == ["host:runs/"] * 2
 
 
+def test_a_machine_without_a_folder_is_no_place(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"^--sync host: names no folder on that machine: write host:path$"):
+        sync.Sync(tmp_path / "run", "host:", {})
+
+
 def test_rsync_that_is_missing_is_69(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError, match="needs rsync"):
         sync.Sync(tmp_path, "host:runs", {"PATH": str(tmp_path)})
