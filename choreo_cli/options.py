@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+
+def finite(value: float | None) -> float | None:
+    """An option's number as it is. Raises typer.BadParameter for NaN and infinity, which pass every `min`."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number")
+    return value
+
 
 OutFile = Annotated[
     Path | None, typer.Option("-o", "--out", metavar="FILE", help="Write the manifest here (default: stdout).")
@@ -17,7 +26,10 @@ Json = Annotated[bool, typer.Option("--json", help="JSON on stdout even on a ter
 TableOut = Annotated[bool, typer.Option("--table", help="A table on stdout even in a pipe.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress, no remarks; errors still show.")]
 Force = Annotated[bool, typer.Option("--force", help="Do the work again although an equal result exists.")]
-Wait = Annotated[float, typer.Option("--wait", min=0, metavar="SECONDS", help="Wait this long for a locked output.")]
+Wait = Annotated[
+    float,
+    typer.Option("--wait", min=0, metavar="SECONDS", help="Wait this long for a locked output.", callback=finite),
+]
 KeepGoing = Annotated[bool, typer.Option("--keep-going", help="Exit 0 although some inputs were skipped.")]
 LogJson = Annotated[Path | None, typer.Option("--log-json", metavar="FILE", help="Append progress as JSON Lines.")]
 Roots = Annotated[

@@ -70,6 +70,18 @@ class OutputFolder:
             return None
         return data
 
+    def begin(self, force: bool) -> bytes | None:
+        """The manifest's bytes when the work is done already; else None, with the old manifest taken away."""
+        before = None if force else self.done_before()
+        if before is None:
+            self.invalidate()
+        return before
+
+    @property
+    def already(self) -> str:
+        """What a person is told when there was nothing to do."""
+        return f"already in {self.path}; --force does it again"
+
     def exit_before(self) -> int:
         """Exit code of the run that was finished here; 0 when its record is gone."""
         from formats import sealed
@@ -148,6 +160,18 @@ class OutputFolder:
                 parent = parent.parent
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder to write into. Raises CantCreateError when it cannot be made, or is a file."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise CantCreateError(f"{path} is a file", hint="name a folder") from None
+    except NotADirectoryError:
+        raise CantCreateError(f"cannot create {path}: a parent is a file", hint="name another folder") from None
+    except FileNotFoundError:  # what a file system without folders of ours says
+        raise CantCreateError(f"cannot create {path}", hint="name another folder") from None
+
+
 @contextmanager
 def output_folder(path: Path, kind: str, created_by: dict[str, Any], *, wait_s: float = 0.0) -> Iterator[OutputFolder]:
     """Make the folder, hold its lock, sweep dead temps, and yield it.
@@ -158,12 +182,7 @@ def output_folder(path: Path, kind: str, created_by: dict[str, Any], *, wait_s: 
     """
     from formats import atomic
 
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        raise CantCreateError(f"{path} is a file", hint="name a folder") from None
-    except NotADirectoryError:
-        raise CantCreateError(f"cannot create {path}: a parent is a file", hint="name another folder") from None
+    make_folder(path)
     with atomic.lock(path, wait_s=wait_s, argv=" ".join(sys.argv[1:])[:200]):
         atomic.sweep(path)
         yield OutputFolder(path, kind, created_by)

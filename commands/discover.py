@@ -39,7 +39,8 @@ def discover(
     verify: Annotated[bool, typer.Option("--verify", help="Look at every file again, changed or not.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Treat doubts as reasons not to use a file.")] = False,
     fps: Annotated[
-        float | None, typer.Option("--fps", min=0.1, max=1000, help="Rate of pose folders that state none.")
+        float | None,
+        typer.Option("--fps", min=0.1, max=1000, help="Rate of pose folders that state none.", callback=options.finite),
     ] = None,
     map_file: Annotated[
         Path | None, typer.Option("--map", metavar="YAML", help="How to read pose logs with keys of their own.")

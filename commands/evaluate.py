@@ -54,9 +54,7 @@ def groove(
     ] = None,
     against: Annotated[
         Path | None,
-        typer.Option(
-            "--against", metavar="DATA", help="Negative control: another set's sessions, in order; must fail."
-        ),
+        typer.Option("--against", metavar="DATA", help="Negative control: another set, in order; must fail."),
     ] = None,
     draws: Annotated[int, typer.Option("--draws", min=99, max=99_999, help="Draws of each null.")] = 999,
     root: options.Roots = None,
@@ -125,13 +123,14 @@ def normalizer(
     out: options.OutFile = None,
     json: options.Json = False,
     table: options.TableOut = False,
+    quiet: options.Quiet = False,
 ) -> int:
     """Whether the latent normaliser lowers the variance of the mapper's held-out loss, over paired seeds."""
     from choreo_cli.metrics import evaluate as work
     from choreo_cli.metrics import lanes
 
     found = work.evaluate_normalizer(having, lacking, lanes.scorer(MAPPER, "normalizer_effect"), seed)
-    return _finish("normalizer", found, {}, seed, no_gate, False, out=out, json=json, as_table=table)
+    return _finish("normalizer", found, {}, seed, no_gate, quiet, out=out, json=json, as_table=table)
 
 
 def planner(
@@ -142,13 +141,14 @@ def planner(
     out: options.OutFile = None,
     json: options.Json = False,
     table: options.TableOut = False,
+    quiet: options.Quiet = False,
 ) -> int:
     """Whether the bar planner's events fall on the right bars, without spam."""
     from choreo_cli.metrics import evaluate as work
     from choreo_cli.metrics import lanes
 
     found = work.evaluate_planner(work.runs_in(*_named(runs, "planner", root)), lanes.scorer(PLANNER, "score_planner"))
-    return _finish("planner", found, {}, None, no_gate, False, out=out, json=json, as_table=table)
+    return _finish("planner", found, {}, None, no_gate, quiet, out=out, json=json, as_table=table)
 
 
 if find_spec(PLANNER) is not None:

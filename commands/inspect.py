@@ -44,7 +44,10 @@ def inspect(
         Path | None, typer.Option("--map", metavar="YAML", help="Read poses through a map of your own keys.")
     ] = None,
     suggest_map: Annotated[bool, typer.Option("--suggest-map", help="Print a guessed map of FILE's keys.")] = False,
-    fps: Annotated[float | None, typer.Option("--fps", min=0.01, help="Rate of poses whose file has none.")] = None,
+    fps: Annotated[
+        float | None,
+        typer.Option("--fps", min=0.01, help="Rate of poses whose file has none.", callback=options.finite),
+    ] = None,
     json: options.Json = False,
     table: options.TableOut = False,
 ) -> int:

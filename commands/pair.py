@@ -49,7 +49,8 @@ def pair(
     ] = "",
     track: Annotated[str, typer.Option("--track", help="The music of every session: a path or a title.")] = "",
     bpm: Annotated[
-        float | None, typer.Option("--bpm", min=20, max=400, help="Tempo of the music when it is known.")
+        float | None,
+        typer.Option("--bpm", min=20, max=400, help="Tempo of the music when it is known.", callback=options.finite),
     ] = None,
     window: Annotated[int, typer.Option("--window", min=1, help="Frames in a window.")] = 64,
     stride: Annotated[int, typer.Option("--stride", min=1, help="Frames between the starts of windows.")] = 16,
@@ -111,10 +112,9 @@ def _write(
         output_folder(out, "pairs", job.created_by, wait_s=wait) as folder,
         Progress("pair", quiet=quiet, log=log) as bar,
     ):
-        before = None if force else folder.done_before()
+        before = folder.begin(force)
         if before is not None:
-            return before, f"already in {out}; --force does it again", folder.exit_before()
-        folder.invalidate()
+            return before, folder.already, folder.exit_before()
         made = pair_job.run(job, folder, bar, todo)
         code = ExitCode.NO if made.split_conflict else streams.partial(made.skipped, made.acknowledged, False)
         doc = folder.finish(made.entries, code, sys.argv[1:])

@@ -30,10 +30,24 @@ def status(
     *,
     follow: Annotated[bool, typer.Option("--follow", help="Go on until no run is at work; Ctrl-C ends it.")] = False,
     interval: Annotated[
-        float, typer.Option("--interval", min=0.1, metavar="SECONDS", help="Of --follow: time between two looks.")
+        float,
+        typer.Option(
+            "--interval",
+            min=0.1,
+            metavar="SECONDS",
+            help="Of --follow: time between two looks.",
+            callback=options.finite,
+        ),
     ] = 5.0,
     stale_after: Annotated[
-        float, typer.Option("--stale-after", min=1, metavar="SECONDS", help="A heartbeat older than this is stale.")
+        float,
+        typer.Option(
+            "--stale-after",
+            min=1,
+            metavar="SECONDS",
+            help="A heartbeat older than this is stale.",
+            callback=options.finite,
+        ),
     ] = 60.0,
     env: Annotated[
         bool, typer.Option("--env", help="Accelerators, torch, memory, and the device that is taken.")

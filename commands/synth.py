@@ -105,10 +105,9 @@ def _write(
         output_folder(out, "sessions", made_by, wait_s=wait) as folder,
         Progress("synth sessions", quiet=quiet, log=log) as bar,
     ):
-        before = None if force else folder.done_before()
+        before = folder.begin(force)
         if before is not None:
-            return before, f"already in {out}; --force does it again"
-        folder.invalidate()
+            return before, folder.already
         made = write_sessions(asked, out, bar, jobs=core_count(jobs))
         for name, sha in made.files.items():
             folder.add("frames" if name.endswith(".parquet") else "recording", name, sha)

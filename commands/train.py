@@ -96,17 +96,17 @@ def train(
     from choreo_cli.runtime import choose_device
     from choreo_cli.training import settings, track
     from choreo_cli.training.job import Asked
+    from choreo_cli.training.seeds import need_free
 
     if resume not in ("auto", "no"):
         raise UsageError(f"--resume {resume} is not auto or no")
     several = settings.seeds_of(seeds, only, seed)
+    need_free(None if dry_run or wait else out, several, only)
     module = settings.lane(recipe)
-    given = {
+    chosen = settings.options_of(recipe, module, {
         "split": split, "fold": fold, "rps": rps, "targets": targets, "mode": mode, "form": form, "latents": latents,
         "controls": controls,
-    }  # fmt: skip
-    chosen = {name: value for name, value in given.items() if value is not None}
-    settings.check_options(recipe, module, chosen)
+    })  # fmt: skip
     resolved = _settings(module, config, [*(sets or []), *([f"epochs={epochs}"] if epochs else [])])
     if out is None and not dry_run:
         raise UsageError("missing option '-o' / '--out'", hint="see choreo train --help")

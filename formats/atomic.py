@@ -181,8 +181,7 @@ def lock(folder: Path, *, wait_s: float = 0.0, argv: str = "") -> Iterator[None]
                 break
             except BlockingIOError:
                 if time.monotonic() >= deadline:
-                    holder = os.pread(fd, 400, 0).decode("utf-8", "replace").strip() or "another run"
-                    raise Locked(folder, holder) from None
+                    raise Locked(folder, _holder(fd)) from None
                 time.sleep(0.05)
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"pid {os.getpid()} on {socket.gethostname()}: {argv}".encode(), 0)
@@ -190,3 +189,24 @@ def lock(folder: Path, *, wait_s: float = 0.0, argv: str = "") -> Iterator[None]
         os.ftruncate(fd, 0)
     finally:
         os.close(fd)
+
+
+def need_free(folder: Path) -> None:
+    """Raise Locked when another process holds the folder; nothing is made and nothing is held afterwards.
+
+    For a command that would need seconds before it can take the lock itself.
+    """
+    try:
+        fd = os.open(folder / LOCK_NAME, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    except OSError:
+        return  # the folder, or its lock, has never been there: taking it says what is wrong
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise Locked(folder, _holder(fd)) from None
+    finally:
+        os.close(fd)
+
+
+def _holder(fd: int) -> str:
+    return os.pread(fd, 400, 0).decode("utf-8", "replace").strip() or "another run"

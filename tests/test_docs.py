@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 import os
 import re
@@ -15,6 +16,7 @@ import pytest
 
 from choreo_cli import mangen
 from choreo_cli.app import COMMANDS
+from commands import report
 
 TOP = Path(__file__).resolve().parent.parent
 PAGES = sorted((TOP / "man").rglob("*.[157]"))
@@ -222,3 +224,18 @@ def test_makefile_lists_its_targets() -> None:
     done = subprocess.run(["make", "-s"], capture_output=True, text=True, cwd=TOP, timeout=30, check=False)
     listed = {line.split()[0] for line in done.stdout.splitlines()}
     assert {"setup", "demo", "test", "test-slow", "lint", "man", "bench", "generate-data"} <= listed
+    assert {"train-rps", "train-mapper", "evaluate", "report", "baseline"} <= listed
+
+
+def test_the_lines_of_the_makefile_are_commands_of_this_program() -> None:
+    """What `make` would run, read by the declarations; every input is the output of a line before it."""
+    words = ["make", "-n", "DEMO=new-demo", "RUNS=new-runs", "demo", "report", "baseline", "bench"]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=TOP, timeout=30, check=True)
+    lines = [line.split() for line in re.findall(r"^\S*bin/choreo ([^>|\n]*)", done.stdout, re.M)]
+    assert {argv[0] for argv in lines} >= {"synth", "discover", "pair", "train", "evaluate", "report", "bench"}
+    made: set[str] = set()
+    for argv in lines:
+        assert report.parse(argv) is not None, argv
+        read = [b for a, b in itertools.pairwise(argv) if b.startswith("new-") and a not in ("-o", "--plot")]
+        assert [w for w in read if w not in made and str(Path(w).parent) not in made] == [], argv
+        made |= {b for a, b in itertools.pairwise(argv) if a == "-o"}

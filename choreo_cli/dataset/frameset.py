@@ -290,6 +290,11 @@ def _owners(table: Any, file: Path) -> list[tuple[str, int, int, bool]]:
         return []
     cuts = [0, *(np.flatnonzero(names[1:] != names[:-1]) + 1).tolist(), len(names)]
     found = [(str(names[a]), a, b, bool(made[a:b].all())) for a, b in itertools.pairwise(cuts)]
+    if odd := next((f for f in found if not f[0].isprintable() or not f[0].strip()), None):
+        raise FormatError(
+            f"session id {odd[0]!r} is empty or holds characters that do not print", file=file, row=odd[1],
+            field="session_id",
+        )  # fmt: skip
     if len({f[0] for f in found}) != len(found):
         raise FormatError("the rows of a session are not together", file=file, field="session_id")
     return found

@@ -18,12 +18,13 @@ from choreo_cli.metrics.run_inputs import (
     all_held_out,
     controls_at,
     controls_of_run,
+    data_of,
     frames_of,
     held_out_controls,
     read_run,
     runs_of,
 )
-from choreo_cli.metrics.tracks import Track, pair_up
+from choreo_cli.metrics.tracks import Track, pair_up_fitting
 
 if TYPE_CHECKING:
     from formats.manifest import Manifest
@@ -67,12 +68,14 @@ def evaluate_runs_groove(
         controls, made_of = controls_of_run(run)
         own = frames_of(run)
         controls = held_out_controls(controls, own)
-        tracks = pair_up(controls, own if other is None else other, in_order=other is not None)
+        tracks, left_out = pair_up_fitting(controls, own if other is None else other, in_order=other is not None)
+        found.notes += _told(left_out)
         if other is not None:
-            found.notes += same_tempo(tracks, pair_up(controls, own))
+            found.notes += same_tempo(tracks, pair_up_fitting(controls, own)[0])
         entries = groove(
-            tracks, seed=seed, draws=draws, params={**run.about, **_control(other)}, on_progress=on_progress
-        )
+            tracks, seed=seed, draws=draws, left_out=left_out, params={**run.about, **_control(other)},
+            on_progress=on_progress,
+        )  # fmt: skip
         found.entries += entries
         found.inputs += [run.source, *made_of, dict(own.source if other is None else other.source)]
     found.inputs = _unique(found.inputs)
@@ -99,14 +102,19 @@ def evaluate_controls_groove(
         raise UsageError("--controls needs the frames of its sessions", hint="give --frames DATA, or --against DATA")
     controls, made_of = controls_at(path)
     other = read_frames(source)
-    tracks = pair_up(controls, other, in_order=against is not None)
-    notes = []
+    tracks, left_out = pair_up_fitting(controls, other, in_order=against is not None)
+    notes = _told(left_out)
     if against is not None and frames is not None:
-        notes = same_tempo(tracks, pair_up(controls, read_frames(frames)))
+        notes += same_tempo(tracks, pair_up_fitting(controls, read_frames(frames))[0])
     entries = groove(
-        tracks, seed=seed, draws=draws, params=_control(None if against is None else other), on_progress=on_progress
-    )
+        tracks, seed=seed, draws=draws, left_out=left_out, params=_control(None if against is None else other),
+        on_progress=on_progress,
+    )  # fmt: skip
     return Evaluation(entries, _unique([*made_of, dict(other.source)]), notes)
+
+
+def _told(left_out: Mapping[str, str]) -> list[str]:
+    return [f"{session} is left out: {why}" for session, why in left_out.items()]
 
 
 def _control(against: FrameSet | None) -> dict[str, Any]:
@@ -116,10 +124,11 @@ def _control(against: FrameSet | None) -> dict[str, Any]:
 
 def same_tempo(tracks: Sequence[Track], own: Sequence[Track]) -> list[str]:
     """A sentence for each negative control whose other session runs at the same tempo: drift cannot fail there."""
+    period = {o.session_id: o.beats.period_s for o in own}
     return [
         f"{t.session_id} and {t.reference} of the other set run at one tempo: drift cannot fail, make it 3-10 % apart"
-        for t, o in zip(tracks, own, strict=True)
-        if abs(t.beats.period_s / o.beats.period_s - 1) < SAME_TEMPO
+        for t in tracks
+        if t.session_id in period and abs(t.beats.period_s / period[t.session_id] - 1) < SAME_TEMPO
     ]
 
 
@@ -144,9 +153,9 @@ def evaluate_model(
     scored: list[Scored] = []
     inputs: list[dict[str, Any]] = []
     for k, run in enumerate(runs):
-        frames = frames_of(run) if on is None else on
-        scored.append((run.about, score_of(run.entry["recipe"])(run.folder, frames, run.roots)))
-        inputs += [run.source, dict(frames.source)]
+        judged_on, source = (on, on.source) if on is not None else data_of(run)
+        scored.append((run.about, score_of(run.entry["recipe"])(run.folder, judged_on, run.roots)))
+        inputs += [run.source, dict(source)]
         if on_progress is not None:
             on_progress(k + 1, len(runs))
     entries = over_runs(scored)

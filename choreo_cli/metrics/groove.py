@@ -7,7 +7,7 @@ Good, Permutation, Parametric and Bootstrap Tests of Hypotheses, 3rd ed. 2005, c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,7 @@ def groove(
     *,
     seed: int = 0,
     draws: int = DRAWS,
+    left_out: Mapping[str, str] | None = None,
     params: dict[str, Any] | None = None,
     on_progress: Callable[..., None] | None = None,
 ) -> list[Entry]:
@@ -46,6 +47,7 @@ def groove(
         tracks: Sessions to judge, see `metrics.tracks.pair_up`; with none every entry is `insufficient`.
         seed: Seed of the nulls and bootstraps; a session's draws depend on its place alone.
         draws: Draws of each null.
+        left_out: Sessions that could not be paired up and why, named in the entries over all sessions.
         params: Added to every entry's params.
         on_progress: Called as `on_progress(done, total)`.
     """
@@ -58,6 +60,8 @@ def groove(
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(len(tracks), 1)))
     more = params or {}
     whole = [*_coherence(found, rng, draws), *_energy(found, rng, draws), *_drift(found, rng, draws)]
+    for e in whole:
+        e["params"]["left_out"] = {**(left_out or {}), **e["params"]["left_out"]}
     each = [e for s in found for e in _each(s)]
     return [{**e, "params": {**e["params"], **more}} for e in (*whole, *each)]
 
@@ -162,7 +166,8 @@ def _drift(found: Sequence[SessionGroove], rng: np.random.Generator, draws: int)
     if not used:
         flat = bool(found) and all(s.lock.status == "degenerate" for s in found)
         empty = _nothing(DRIFT, "1", 0, reasons, "degenerate" if flat else "insufficient")
-        more: dict[str, Any] = {"n": 0, "status": empty["status"], "why": empty["why"], "params": empty["params"]}
+        params = {k: v for k, v in empty["params"].items() if k != "p_max"}
+        more: dict[str, Any] = {"n": 0, "status": empty["status"], "why": empty["why"], "params": params}
         return [empty, entry(ppm, None, "ppm", "lower", **more), entry(bound, None, "ppm", "lower", goal=goal, **more)]
     mean, ci, ci_why = session_mean([d.stability for _, d in used], rng)
     null = mean_of([s.drift_null for s, _ in used], draws, rng)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from choreo_cli.dataset.frameset import FrameSet, read_frames
 from choreo_cli.errors import DataError, NoInputError, UsageError
 from choreo_cli.metrics.tracks import SUFFIX, Control, read_controls
-from formats.columns import CONTROLS
+from formats.columns import CONTROLS, PREFERENCES
 from formats.errors import FormatError
 
 if TYPE_CHECKING:
@@ -109,6 +109,37 @@ def frames_of(run: Run) -> FrameSet:
         NoInputError: they are not there; the message names `--root data=DIR`.
         FormatError: they are not the frames the run was trained on.
     """
+    file, record = _data_file(run)
+    frames = read_frames(file)
+    if frames.source["sha256"] != record["sha256"]:
+        raise FormatError(
+            "not the frames that the run was trained on", file=file, hint=f"give --root {record['root']}=DIR"
+        )
+    split_of = {s: k for k, names in (record.get("sessions") or {}).items() for s in names}
+    kept = tuple(replace(s, split=split_of.get(s.session_id, "none")) for s in frames.sessions)
+    return replace(frames, sessions=kept, notes=("the splits are those of the run",))
+
+
+def data_of(run: Run) -> tuple[FrameSet | Path, dict[str, Any]]:
+    """What a run's own lane judges it on, and its provenance: its frames, or its file of answers.
+
+    Raises:
+        NoInputError, FormatError: see `frames_of`.
+    """
+    from formats.atomic import sha256_file
+
+    file, record = _data_file(run)
+    if record.get("schema") != PREFERENCES.schema:
+        frames = frames_of(run)
+        return frames, frames.source
+    if sha256_file(file) != record["sha256"]:
+        raise FormatError(
+            "not the answers that the run was trained on", file=file, hint=f"give --root {record['root']}=DIR"
+        )
+    return file, {"role": "preferences", "sha256": record["sha256"], "schema": PREFERENCES.schema}
+
+
+def _data_file(run: Run) -> tuple[Path, dict[str, Any]]:
     from formats.manifest import safe_join
 
     record = run.entry["data"] if isinstance(run.entry["data"], dict) else {}
@@ -118,13 +149,8 @@ def frames_of(run: Run) -> FrameSet:
     top = _root(run.manifest, name, run.roots)
     file = top if record["path"] == "." else safe_join(top, record["path"])
     if not file.exists():
-        raise NoInputError(f"no frames at {file}", hint=f"say where they lie: --root {name}=DIR")
-    frames = read_frames(file)
-    if frames.source["sha256"] != record["sha256"]:
-        raise FormatError("not the frames that the run was trained on", file=file, hint=f"give --root {name}=DIR")
-    split_of = {s: k for k, names in (record.get("sessions") or {}).items() for s in names}
-    kept = tuple(replace(s, split=split_of.get(s.session_id, "none")) for s in frames.sessions)
-    return replace(frames, sessions=kept, notes=("the splits are those of the run",))
+        raise NoInputError(f"nothing at {file}", hint=f"say where the data lies: --root {name}=DIR")
+    return file, record
 
 
 def all_held_out(frames: FrameSet) -> FrameSet:

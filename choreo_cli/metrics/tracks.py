@@ -119,13 +119,40 @@ def pair_up(controls: Sequence[Control], frames: FrameSet, *, in_order: bool = F
     Raises:
         DataError: a session that the frames do not hold, or no time in common; a session without beats.
     """
+    return [_track(c, s, frames) for c, s in _chosen(controls, frames, in_order)]
+
+
+def pair_up_fitting(
+    controls: Sequence[Control], frames: FrameSet, *, in_order: bool = False
+) -> tuple[list[Track], dict[str, str]]:
+    """As `pair_up`, without the sessions that cannot be judged: tracks, and session -> why it is left out.
+
+    Raises:
+        DataError: as `pair_up`, but for time and beats only when no session is left.
+    """
+    tracks: list[Track] = []
+    left_out: dict[str, str] = {}
+    first: DataError | None = None
+    for c, s in _chosen(controls, frames, in_order):
+        try:
+            tracks.append(_track(c, s, frames))
+        except DataError as e:
+            first = first or e
+            left_out[c.session_id] = e.message.removeprefix(f"session {s.session_id}: ")
+    if first is not None and not tracks:
+        raise first
+    return tracks, left_out
+
+
+def _chosen(controls: Sequence[Control], frames: FrameSet, in_order: bool) -> list[tuple[Control, FrameSession]]:
     by_id = {s.session_id: s for s in frames.sessions}
     if in_order and len(frames.sessions) < len(controls):
         raise DataError(
             f"{len(controls)} controls, but {len(frames.sessions)} sessions to judge them by", hint="need as many"
         )
-    chosen = [frames.sessions[k] if in_order else _session(by_id, c.session_id, frames) for k, c in enumerate(controls)]
-    return [_track(c, s, frames) for c, s in zip(controls, chosen, strict=True)]
+    return [
+        (c, frames.sessions[k] if in_order else _session(by_id, c.session_id, frames)) for k, c in enumerate(controls)
+    ]
 
 
 def _session(by_id: Mapping[str, FrameSession], name: str, frames: FrameSet) -> FrameSession:
@@ -140,6 +167,8 @@ def _track(c: Control, s: FrameSession, frames: FrameSet) -> Track:
     t_us, x = frames.t_us[s.slice], frames.x[s.slice]
     step = frames.step_us
     start, stop = max(int(c.t_us[0]), int(t_us[0])), min(int(c.t_us[-1]), int(t_us[-1]))
+    if min(len(c.t_us), len(t_us)) < 2:
+        raise DataError(f"session {s.session_id}: a single frame, nothing can be judged")
     if stop <= start:
         raise DataError(
             f"controls of {c.session_id} and frames of {s.session_id} have no time in common",

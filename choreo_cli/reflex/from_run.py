@@ -75,6 +75,8 @@ def open_inputs(job: Job) -> Inputs:
         frames = _frames_of(found, manifest, job)
     else:
         option = job.options.get("rps")
+        if option is None and job.source is not None and job.source.is_dir() and not any(job.source.iterdir()):
+            raise NoInputError(f"nothing in {job.source}", hint="give a run of choreo train rps")
         if option is None:
             raise UsageError("these frames come without a trained rps", hint="give --rps RUN, or the run itself")
         found = find_run(_run_manifest(Path(option)), job.seed, {}, Path(option))

@@ -26,7 +26,7 @@ from choreo_cli.reflex.rps_export import checkpoint_files
 from choreo_cli.reflex.rps_losses_torch import RpsNet, Weights, arrays_of, calibrate, latents_of, over_latents, rps_loss
 from choreo_cli.reflex.rps_score import judge
 from choreo_cli.reflex.translators_torch import own_blocks
-from choreo_cli.training.config import Positive, Share, TrainConfig
+from choreo_cli.training.config import Share, TrainConfig
 from choreo_cli.training.recipe import Finished, Job, RunFiles
 from formats.checkpoint import CARD
 from formats.columns import BLOCKS
@@ -74,7 +74,7 @@ class Config(TrainConfig, frozen=True, forbid_unknown_fields=True, kw_only=True)
     clamp: Literal["stacked", "block"] = "stacked"
     limit: Annotated[float, Meta(gt=0, le=1)] = 0.9
     alpha: Share = ALPHA
-    hidden: Positive = HIDDEN
+    hidden: Annotated[int, Meta(ge=1, le=4096)] = HIDDEN
     modality_dropout: Annotated[float, Meta(ge=0, lt=1)] = 0.2
     feature_dropout: Annotated[float, Meta(ge=0, lt=1)] = 0.1
     into_target: bool = True

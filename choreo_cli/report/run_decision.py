@@ -167,10 +167,8 @@ def _groove(rows: Sequence[Row]) -> list[Evidence]:
 def _control(rows: Sequence[Row]) -> Evidence:
     mine = [r for r in rows if r["role"] == "control" and r["goal"] is not None]
     if not mine:
-        how = "choreo synth sessions --decoupled makes the sessions to evaluate"
-        return Evidence(
-            "decoupled control", False, f"no figure of sessions whose controls belong to another one; {how}"
-        )
+        how = "choreo evaluate groove RUN --against DATA meets other sessions (choreo synth sessions with another seed)"
+        return Evidence("decoupled control", False, f"no figure of controls on sessions that are not theirs; {how}")
     failing = sum(r["verdict"] == "fails, as it must" for r in mine)
     return Evidence("decoupled control", True, f"{failing} of {len(mine)} gates fail on it, as they must")
 

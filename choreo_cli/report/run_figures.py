@@ -78,7 +78,7 @@ def _loss(g: Group, name: str) -> Figure:
     curves = [c for c in (curve(r) for r in g.runs) if c is not None]
     title = f"Loss of {g.recipe}"
     if not curves:
-        return Figure(name, title, "MISSING: no log.jsonl in the run folders.")
+        return Figure(name, title, "MISSING: no log.jsonl with a step in it in the run folders.")
     last = [float(c.val[-1, 1]) for c in curves if len(c.val)]
     shown = f"Validation ends at {number(float(np.mean(last)))} on average" if last else "There was no validation"
     text = f"Training loss (line) and validation loss (dots) of {_seeds(curves)}. {shown}; the scale is logarithmic."

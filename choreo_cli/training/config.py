@@ -42,4 +42,4 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     patience: Count = 0
     validate_every: Positive = 1
     checkpoint_s: Annotated[float, Meta(gt=0)] = 60.0
-    threads: Positive = 1
+    threads: Annotated[int, Meta(ge=1, le=256)] = 1

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from choreo_cli import runtime
-from choreo_cli.errors import ChoreoError, ExitCode
+from choreo_cli.errors import CantCreateError, ChoreoError, ExitCode
 from choreo_cli.training.recipe import Job, LaneModule, Recipe, RunFiles
 from choreo_cli.training.runlog import LOG, STATUS, Curves, Heartbeat
 from choreo_cli.training.sync import TIMEOUT_S, Sync
@@ -146,6 +146,7 @@ def run(opened: Opened, folder: RunFolder, around: Around) -> bytes:
         shutil.rmtree(folder.path / STATE, ignore_errors=True)
         around.note(f"already in {folder.path}; --force does it again")
         return before
+    _refuse_what_cannot_end(opened)
     around.starting()
     folder.invalidate()
     trackers = around.trackers(folder.path, opened.created_by["run_id"])
@@ -160,6 +161,22 @@ def run(opened: Opened, folder: RunFolder, around: Around) -> bytes:
         if around.sync is not None:
             around.sync.push(last=True, timeout_s=TIMEOUT_S if whole else STOPPED_S)
     return doc
+
+
+def _refuse_what_cannot_end(opened: Opened) -> None:
+    """Before an earlier run in the folder is taken away, and not after hours of training.
+
+    Raises:
+        DataError: there is nothing to train on.
+        CantCreateError: a folder for timelines is a file.
+    """
+    from choreo_cli.training.loop import plan_of
+
+    plan_of(opened.recipe, opened.asked.overfit)
+    for name in TIMELINES:
+        folder = opened.asked.job.options.get(name)
+        if folder is not None and Path(folder).exists() and not Path(folder).is_dir():
+            raise CantCreateError(f"--{name} {folder} is a file", hint="name a folder")
 
 
 def done_before(opened: Opened, folder: RunFolder) -> bytes | None:

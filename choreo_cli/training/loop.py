@@ -123,11 +123,12 @@ def plan_of(recipe: Recipe, overfit: int = 0) -> Plan:
         overfit: Train on the first items only, for as many steps as the whole run has; 0 for all items.
 
     Raises:
-        UsageError: there is nothing to train on.
+        DataError: there is nothing to train on.
+        UsageError: a negative `overfit`.
     """
     config: TrainConfig = recipe.config
     if recipe.n_items < 1:
-        raise UsageError(f"{recipe.name}: no training items", hint="give more sessions, or put fewer in val and test")
+        raise DataError(f"{recipe.name}: no training items", hint="give more measured sessions, or hold out fewer")
     if overfit < 0:
         raise UsageError(f"--overfit {overfit}: need a number of items, 1 or more")
     items = min(overfit, recipe.n_items) if overfit else recipe.n_items

@@ -23,6 +23,18 @@ def folder_of(seed: int) -> str:
     return f"seed-{seed}"
 
 
+def need_free(out: Path | None, seeds: Sequence[int], only: int | None) -> None:
+    """Raise Locked when the run that comes first is at work elsewhere, before seconds go into importing torch.
+
+    Without a folder nothing is asked.
+    """
+    from choreo_cli.runtime import process_rank
+    from formats import atomic
+
+    if out is not None and not process_rank():  # the others of a launch stand under the lock of the first
+        atomic.need_free(out / folder_of(seeds[0] if only is None else only) if seeds else out)
+
+
 def gather(out: Path, seeds: Sequence[int], created_by: Mapping[str, Any]) -> tuple[list[Manifest], list[int]]:
     """The finished runs of the same training, and the seeds that are not there yet.
 

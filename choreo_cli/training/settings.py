@@ -86,14 +86,16 @@ def resolve(kind: type[Any], base: Any, sets: Mapping[str, str]) -> Any:
     return msgspec.convert(values, kind, strict=False)
 
 
-def check_options(recipe: str, module: LaneModule, options: Mapping[str, Any]) -> None:
-    """Raise UsageError when an option is given that the recipe does not take; it says which recipes do."""
-    for name in options:
+def options_of(recipe: str, module: LaneModule, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that were given (not None); UsageError for one the recipe does not take, with the recipes that do."""
+    given = {name: value for name, value in options.items() if value is not None}
+    for name in given:
         if name in module.TAKES:
             continue
         takers = [other for other in available() if name in lane(other).TAKES]
         hint = f"it is for: {', '.join(takers)}" if takers else "no recipe takes it"
         raise UsageError(f"{recipe} has no --{name}", hint=hint)
+    return given
 
 
 def seeds_of(text: str, only: int | None, seed: int) -> list[int]:

@@ -9,6 +9,7 @@ from choreo_cli.errors import NoInputError
 
 # Files that are opened without a manifest: a pack, a frames Parquet, preferences.
 PLAIN = ("pack.json", "frames.parquet", "preferences.parquet")
+STATUS = "status.json"
 OTHERS = ("choreo.pairs", "choreo.sessions", "choreo.run", "choreo.inventory", "choreo.metrics")
 
 
@@ -20,7 +21,7 @@ def manifest_of(source: Path, reads: Sequence[str]) -> Path | None:
         reads: Kinds of manifest that the recipe reads, the usual one first.
 
     Raises:
-        NoInputError: nothing is there.
+        NoInputError: nothing is there, or a run that has not ended.
     """
     if not source.exists():
         raise NoInputError(f"no file or folder {source}", hint=f"need {' or '.join(f'{kind}/1' for kind in reads)}")
@@ -33,4 +34,8 @@ def manifest_of(source: Path, reads: Sequence[str]) -> Path | None:
             return file
     if any((source / name).is_file() for name in PLAIN):
         return None
+    if (source / STATUS).is_file():
+        raise NoInputError(
+            f"the training in {source} is not finished", hint="give its own command again: it goes on from there"
+        )
     return next((file for file in others if file.is_file()), None)

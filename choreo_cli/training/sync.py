@@ -121,6 +121,8 @@ def _names(folder: Path) -> Iterator[Path]:
 def _check_local(folder: Path, dest: Path) -> None:
     if str(dest).startswith("-") or "\0" in str(dest):
         raise UsageError(f"--sync {dest} is no folder", hint="name a folder, or host:path")
+    if str(dest).endswith(":") and not dest.exists():
+        raise UsageError(f"--sync {dest} names no folder on that machine", hint="write host:path")
     run, there = folder.resolve(), dest.resolve()
     if there == run or there.is_relative_to(run) or run.is_relative_to(there):
         raise UsageError(f"--sync {dest} and the run {folder} lie in each other", hint="name another folder")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,6 +17,8 @@ from choreo_cli.dataset.frameset import FrameSet, read_frames
 from choreo_cli.errors import ExitCode
 from choreo_cli.metrics import evaluate as work
 from formats import manifest
+from formats.columns import PREFERENCES
+from formats.errors import FormatError
 from formats.metrics import entry
 
 GATES = ("phase_coherence", "energy_correlation", "drift_stability", "drift_stability.ppm_bound")
@@ -194,6 +197,28 @@ def test_a_model_is_judged_by_its_own_lane(shop: Path) -> None:
     assert [i["role"] for i in own.inputs] == ["mapper", "frames"] and own.inputs[1] != other.inputs[1]
     with pytest.raises(Exception, match="named twice"):
         work.runs_in([runs[0].manifest, runs[0].manifest], {})
+
+
+def test_a_reward_is_judged_on_its_answers(shop: Path, tmp_path: Path) -> None:
+    """The lane is a stand-in; it gets the file, which has to be the one that the run names."""
+    run = work.runs_in([manifest.decode((shop / "run" / "run.json").read_bytes(), file=shop / "run" / "run.json")], {})
+    answers = tmp_path / "preferences.parquet"
+    answers.write_bytes(b"answers")
+    data = {
+        "schema": PREFERENCES.schema, "sha256": hashlib.sha256(b"answers").hexdigest(), "root": "data",
+        "path": answers.name,
+    }  # fmt: skip
+    run = [replace(run[0], entry={**run[0].entry, "recipe": "reward", "data": data}, roots={"data": str(tmp_path)})]
+
+    def score(folder: Path, file: Path, roots: dict[str, str]) -> list[dict[str, Any]]:
+        assert file == answers
+        return [entry("reward.auc", 0.9, "1", "higher", goal=(">=", 0.75))]
+
+    found = work.evaluate_model(run, lambda recipe: score, None)
+    assert [i["role"] for i in found.inputs] == ["reward", "preferences"] and found.entries[0]["pass"] is True
+    answers.write_bytes(b"others")
+    with pytest.raises(FormatError, match="not the answers that the run was trained on"):
+        work.evaluate_model(run, lambda recipe: score, None)
 
 
 def test_normalizer_needs_paired_mappers(choreo: Choreo, shop: Path) -> None:

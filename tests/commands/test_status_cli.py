@@ -63,6 +63,8 @@ def test_a_run_that_failed_or_is_stale_is_exit_1(
         (["nowhere"], ExitCode.NOINPUT, "no folder nowhere"),
         ([], ExitCode.USAGE, "a folder is needed"),
         (["--env", "."], ExitCode.USAGE, "--env looks at this machine"),
+        ([".", "--stale-after", "nan"], ExitCode.USAGE, "nan is not a finite number"),
+        ([".", "--follow", "--interval", "inf"], ExitCode.USAGE, "inf is not a finite number"),
     ],
 )
 def test_errors_have_their_code(choreo: Any, words: list[str], code: int, says: str) -> None:

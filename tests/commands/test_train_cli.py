@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from choreo_cli.errors import ExitCode
-from formats import manifest
+from formats import atomic, manifest
 from formats import status as heartbeat
 
 pytest.importorskip("torch")
@@ -183,6 +183,20 @@ def test_a_locked_run_is_75(surroundings: dict[str, str], sessions: Path, tmp_pa
     p.kill()
     p.communicate()
     assert late.returncode == ExitCode.TEMPFAIL and f"pid {p.pid}" in one_line(late.stderr)
+
+
+@pytest.mark.parametrize("more", [(), ("--seeds", "0,1")], ids=["one", "seeds"])
+def test_a_locked_run_is_told_before_torch_is_imported(tmp_path: Path, more: tuple[str, ...]) -> None:
+    out = tmp_path / "run" / ("seed-0" if more else "")
+    out.mkdir(parents=True)
+    words = ["train", "rps", "none", "-o", str(tmp_path / "run"), *more]
+    with atomic.lock(out, argv="holder"):
+        done = subprocess.run(
+            [sys.executable, "-X", "importtime", "-m", "choreo_cli", *words], capture_output=True, cwd=tmp_path,
+            env={"PYTHONPATH": str(TOP)}, timeout=60, check=False,
+        )  # fmt: skip
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.decode().splitlines() if "|" in line}
+    assert done.returncode == ExitCode.TEMPFAIL and "formats.atomic" in imported and "torch" not in imported
 
 
 def test_seeds_make_a_run_each_and_a_summary(toy: Toy, tmp_path: Path) -> None:

@@ -95,6 +95,13 @@ def test_what_cannot_be_read_says_so(tmp_path: Path) -> None:
         read_frames(tmp_path / "one.parquet", split="x")
 
 
+@pytest.mark.parametrize("name", ["", "  ", "a\nb", "a\x1b[31m"])
+def test_a_session_id_that_cannot_be_shown_is_refused(name: str, tmp_path: Path) -> None:
+    write_table(tmp_path / "f.parquet", FRAMES, joined(columns("a", 5), columns(name, 5)))
+    with pytest.raises(FormatError, match=r"is empty or holds characters that do not print \(.*row 5, session_id\)"):
+        read_frames(tmp_path / "f.parquet")
+
+
 @pytest.mark.parametrize(("step_us", "rate"), [(33_333, "30 Hz"), (10_000, "100 Hz")])
 def test_a_session_at_another_rate_is_named(step_us: int, rate: str, choreo: Any, tmp_path: Path) -> None:
     odd = columns("odd", 60)

@@ -125,6 +125,9 @@ def test_a_finished_folder_is_done_and_a_damaged_one_is_not(tmp_path: Path) -> N
         doc = out.finish([metric("a")], 3, [])
     with outputs.output_folder(tmp_path / "o", "metrics", dict(made)) as out:
         assert out.done_before() == doc and out.exit_before() == 3
+        assert out.begin(force=False) == doc and out.manifest_path.exists()
+        assert out.begin(force=True) is None and not out.manifest_path.exists()
+        out.manifest_path.write_bytes(doc)
     (tmp_path / "o" / "deep" / "file.bin").write_bytes(b"Content")
     with outputs.output_folder(tmp_path / "o", "metrics", dict(made)) as out:
         assert out.done_before() is None
@@ -206,3 +209,14 @@ def test_surroundings_name_what_trained_and_load_nothing(monkeypatch: pytest.Mon
     ):
         monkeypatch.setitem(sys.modules, "torch", found)
         assert runtime.surroundings()["accelerator"] == name
+
+
+def test_a_folder_that_no_file_system_makes_is_73(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As /proc answers: its folders cannot be made, and the system says that there is none."""
+
+    def refuses(self: Path, *args: object, **more: object) -> None:
+        raise FileNotFoundError(2, "No such file or directory", str(self))
+
+    monkeypatch.setattr(Path, "mkdir", refuses)
+    with pytest.raises(CantCreateError, match=r"cannot create .*out: name another folder"):
+        outputs.make_folder(tmp_path / "out")

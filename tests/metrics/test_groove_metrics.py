@@ -14,7 +14,7 @@ from choreo_cli.errors import DataError
 from choreo_cli.metrics import table
 from choreo_cli.metrics.groove import DRIFT, ENERGY, ONE_CLOCK, groove
 from choreo_cli.metrics.over_runs import over_runs, paired_losses
-from choreo_cli.metrics.tracks import controls_of, pair_up
+from choreo_cli.metrics.tracks import controls_of, pair_up, pair_up_fitting
 from choreo_cli.reflex.teacher import teach
 from choreo_cli.sessions.synth import SynthOptions, write_sessions
 from formats.metrics import entry, validate
@@ -131,6 +131,8 @@ def test_constant_and_short_controls_are_not_judged(own: FrameSet) -> None:
     found = by_name(groove(brief, draws=199))
     assert all(found[n]["status"] == "insufficient" and found[n]["pass"] is None for n in GATES)
     assert "need 16" in found[COHERENCE]["why"]
+    asked = {n for n in GATES if "p_max" in found[n]["params"]}
+    assert asked == {COHERENCE, ENERGY, DRIFT}, "the slope's bound has no p, measured or not"
 
 
 def test_a_late_control_fails_phase_only() -> None:
@@ -141,6 +143,20 @@ def test_a_late_control_fails_phase_only() -> None:
     assert found[COHERENCE]["params"]["mean_phase_ms"] == pytest.approx(95, abs=5)
     assert found[ENERGY]["params"]["lag_ms"] == pytest.approx(100, abs=10) and found[ENERGY]["status"] == "edge"
     assert found[DRIFT]["pass"] is True
+
+
+def test_a_session_that_cannot_be_judged_does_not_stop_the_others(own: FrameSet) -> None:
+    controls = controls_of(taught(own), own)
+    one = type(controls[0])(controls[0].session_id, controls[0].t_us[:1], controls[0].y[:1], True)
+    late = type(controls[1])(controls[1].session_id, controls[1].t_us + 10**10, controls[1].y, True)
+    tracks, left_out = pair_up_fitting([one, late, *controls[2:]], own)
+    assert [t.session_id for t in tracks] == [c.session_id for c in controls[2:]]
+    assert list(left_out) == [one.session_id, late.session_id]
+    assert "a single frame" in left_out[one.session_id] and "no time in common" in left_out[late.session_id]
+    found = by_name(groove(tracks, draws=199, left_out=left_out))
+    assert all(found[n]["params"]["left_out"] == left_out for n in GATES)
+    with pytest.raises(DataError, match="a single frame"):
+        pair_up_fitting([one, late], own)
 
 
 def test_sessions_that_do_not_fit_are_refused(own: FrameSet, other: FrameSet) -> None:

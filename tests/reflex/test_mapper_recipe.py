@@ -220,6 +220,27 @@ def test_equal_work_has_equal_bytes(data: Path, rps: Path, tmp_path: Path) -> No
     assert found[0] == found[1]
 
 
+@pytest.mark.parametrize("mode", ["window", "stream"])
+def test_a_training_stopped_twice_has_the_weights_of_a_whole_one(
+    data: Path, rps: Path, tmp_path: Path, mode: str
+) -> None:
+    from choreo_cli.training.loop import fit
+
+    sizes = {"chunk": 48, "settle": 24, "batch": 64} if mode == "stream" else {"window": 24}
+
+    def run(folder: Path, steps: int = 10**6) -> Any:
+        asked = iter(range(steps))
+        recipe = opened(data, rps, mode=mode, stride=8, mix=1, min_steps=0, epochs=2, steps=14, **sizes)
+        return fit(recipe, folder, identity="same", seed=0, stop=lambda: next(asked, None) is None)
+
+    whole, torn = run(tmp_path / "whole"), run(tmp_path / "torn", 4)
+    assert torn.state == "stopped" and run(tmp_path / "torn", 6).state == "stopped"
+    again = run(tmp_path / "torn")
+    assert (again.state, again.steps) == ("done", whole.steps) and whole.steps > 10
+    expected, found = whole.model.state_dict(), again.model.state_dict()
+    assert [k for k in expected if not torch.equal(expected[k], found[k])] == []
+
+
 def test_learn_by_example(data: Path, rps: Path, tmp_path: Path) -> None:
     lines = [f"{0.1 * k:.1f},{0.5 + 0.4 * np.sin(k / 9):.4f}" for k in range(300)]
     (tmp_path / "f.csv").write_text("t_s,density\n" + "\n".join(lines) + "\n")

@@ -172,6 +172,28 @@ def test_equal_work_gives_equal_bytes(run: Any, tmp_path: Path) -> None:
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), name
 
 
+@pytest.mark.parametrize("form", ["hidden", "literal"])
+def test_a_training_stopped_twice_has_the_weights_and_the_scale_of_a_whole_one(
+    source: Path, tmp_path: Path, form: str
+) -> None:
+    from choreo_cli.training.loop import fit
+
+    config = {"epochs": 2, "form": form, **({} if form == "literal" else {"ema": 0.9})}
+
+    def run(folder: Path, steps: int = 10**6) -> Any:
+        asked = iter(range(steps))
+        recipe = cases.opened(source, **config)
+        return fit(recipe, folder, identity="same", seed=0, stop=lambda: next(asked, None) is None)
+
+    whole, torn = run(tmp_path / "whole"), run(tmp_path / "torn", 5)
+    assert torn.state == "stopped" and run(tmp_path / "torn", 7).state == "stopped"
+    again = run(tmp_path / "torn")
+    assert (again.state, again.steps) == ("done", whole.steps) and whole.steps > 12
+    expected, found = whole.model.state_dict(), again.model.state_dict()
+    assert any("units" in name for name in expected) == (form == "hidden")
+    assert [k for k in expected if not torch.equal(expected[k], found[k])] == []
+
+
 def test_score_of_the_folder_is_what_finish_said(run: Any, source: Path) -> None:
     assert lane.score(run[0], read_frames(source)) == run[3].metrics
 

@@ -46,6 +46,14 @@ def test_each_thing_taken_away_is_missing(everything: list[Path], without: str, 
     assert all(r.startswith("MISSING ") for r in made.document["decision"]["reasons"])
 
 
+def test_what_is_missing_says_the_command_that_makes_it(everything: list[Path]) -> None:
+    made = material.report([p for p in everything if p.stem not in ("control", "groove", "rps-2")])
+    texts = {e["what"]: e["text"] for e in made.document["evidence"]}
+    assert "choreo evaluate groove RUN --against DATA" in texts["decoupled control"]
+    assert "choreo evaluate groove RUN does it" in texts["drift stability"]
+    assert "choreo train rps --seeds 0,1,2" in texts["seeds of rps"]
+
+
 def test_a_figure_without_a_value_is_no_evidence(everything: list[Path], tmp_path: Path) -> None:
     entries = [{**e, "value": None, "why": "no session is held out", "pass": None} for e in material.groove()]
     kept = [p for p in everything if p.stem != "groove"]

@@ -65,7 +65,7 @@ def test_a_figure_that_cannot_be_drawn_says_why(top: Path, data: Path) -> None:
         file.unlink()
     texts = {f["name"]: f["text"] for f in material.report([run]).document["figures"] if f["missing"]}
     assert texts["phase"] == "MISSING: the run folders hold no controls of a held-out session."
-    assert texts["loss-mapper"] == "MISSING: no log.jsonl in the run folders."
+    assert texts["loss-mapper"] == "MISSING: no log.jsonl with a step in it in the run folders."
     assert texts["m2"] == "MISSING: no paired seeds with and without M2."
 
 

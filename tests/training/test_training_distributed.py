@@ -75,7 +75,7 @@ def test_a_signal_to_one_process_stops_all(tmp_path: Path) -> None:
     child = launch(tmp_path, log, epochs=5000, pause_s=0.01)
     try:
         deadline = time.monotonic() + 60
-        while not (log.exists() and '"step"' in log.read_text()):
+        while not (log.exists() and '"kind":"step"' in log.read_text().replace(" ", "")):
             assert time.monotonic() < deadline and child.poll() is None
             time.sleep(0.05)
         children = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()

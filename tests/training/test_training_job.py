@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from choreo_cli import progress, runtime
-from choreo_cli.errors import DataError, NoInputError, UnavailableError, UsageError
+from choreo_cli.errors import CantCreateError, DataError, NoInputError, UnavailableError, UsageError
 from choreo_cli.outputs import OutputFolder, output_folder
 from choreo_cli.training import environment, meter, recipes, seeds, settings, source, status, sync, track
 from formats import manifest
@@ -87,6 +87,7 @@ def test_settings_take_the_types_of_the_fields(toy: Any) -> None:
         (["width=wide"], "--set width=wide: expected int, got str"),
         (["lr=nan"], "--set lr=nan: expected float"),
         (["epochs=0"], "--set epochs=0: expected int >= 1"),
+        (["threads=10000"], "--set threads=10000: expected int <= 256"),
         (["epochs"], "--set 'epochs' is not KEY=VALUE"),
         (["=3"], "--set '=3' is not KEY=VALUE"),
     ],
@@ -98,15 +99,15 @@ def test_a_bad_setting_is_named(toy: Any, sets: list[str], says: str) -> None:
 
 
 def test_an_option_of_another_recipe_names_who_takes_it(toy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings.check_options("toy", toy, {"split": "hash"})
+    assert settings.options_of("toy", toy, {"split": "hash", "targets": None}) == {"split": "hash"}
     monkeypatch.setattr(settings, "available", lambda: {"toy": ""})
     with pytest.raises(UsageError, match="toy has no --targets: no recipe takes it"):
-        settings.check_options("toy", toy, {"targets": Path("x")})
+        settings.options_of("toy", toy, {"targets": Path("x")})
     monkeypatch.setitem(recipes.RECIPES, "second", ("toy_lane", ""))
     monkeypatch.setattr(settings, "available", lambda: {"second": ""})
     empty = type("Lane", (), {"TAKES": ()})
     with pytest.raises(UsageError, match="other has no --split: it is for: second"):
-        settings.check_options("other", empty, {"split": "hash"})
+        settings.options_of("other", empty, {"split": "hash"})
 
 
 @pytest.mark.parametrize(
@@ -145,6 +146,15 @@ def test_a_folder_is_its_manifest_when_the_recipe_reads_it(tmp_path: Path) -> No
     assert source.manifest_of(tmp_path / "frames.parquet", reads) is None
     with pytest.raises(NoInputError, match=r"need choreo\.pairs/1 or choreo\.sessions/1"):
         source.manifest_of(tmp_path / "nothing", reads)
+
+
+def test_a_run_that_has_not_ended_is_no_input(tmp_path: Path) -> None:
+    for name in ("status.json", "metrics.json", "log.jsonl"):
+        (tmp_path / name).touch()
+    with pytest.raises(NoInputError, match=r"the training in .* is not finished: give its own command again"):
+        source.manifest_of(tmp_path, ("choreo.run", "choreo.sessions"))
+    (tmp_path / "run.json").touch()
+    assert source.manifest_of(tmp_path, ("choreo.run", "choreo.sessions")) == tmp_path / "run.json"
 
 
 # curves
@@ -290,6 +300,21 @@ def test_a_recipe_that_fails_leaves_no_manifest_and_says_so(toy: Any, tmp_path: 
     found = heartbeat.read(tmp_path / "run" / "status.json")
     assert (found.state, found.message) == ("failed", "a broken recipe")
     assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_what_cannot_end_leaves_the_earlier_run_as_it_was(
+    toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    before = train(asked(toy, tmp_path), out)
+    (tmp_path / "file").touch()
+    with pytest.raises(CantCreateError, match=r"--latents .*file is a file: name a folder"):
+        train(asked(toy, tmp_path, options={"latents": tmp_path / "file"}), out)
+    monkeypatch.setattr(toy.Toy, "n_items", 0)
+    with pytest.raises(DataError, match="no training items"):
+        train(asked(toy, tmp_path, epochs=2), out)
+    assert (out / "run.json").read_bytes() == before
+    assert heartbeat.read(out / "status.json").state == "done"
 
 
 def test_a_loss_that_is_no_number_is_refused(toy: Any, tmp_path: Path) -> None:
@@ -446,6 +471,11 @@ def test_rsync_gets_a_clean_environment_and_its_failure_is_told(tmp_path: Path) 
     (tmp_path / "calls").unlink()
     assert copied.push(last=True)
     assert [line.split()[-1] for line in (tmp_path / "calls").read_text().splitlines()] == ["host:runs/"] * 2
+
+
+def test_a_machine_without_a_folder_is_no_place(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"^--sync host: names no folder on that machine: write host:path$"):
+        sync.Sync(tmp_path / "run", "host:", {})
 
 
 def test_rsync_that_is_missing_is_69(tmp_path: Path) -> None:

@@ -187,7 +187,7 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:
 
 
 def test_nothing_to_train_on_is_said_before_anything_is_written(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="toy: no training items: give more sessions"):
+    with pytest.raises(DataError, match="toy: no training items: give more measured sessions"):
         run(Toy(items=0), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
