@@ -1,0 +1,139 @@
+"""What happens in a performance, told to a file, to a person and to whoever listens; telling never waits."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from formats import event_log
+from formats.columns import EVENT_KINDS
+
+QUEUE = 4096
+KEPT = 256
+FLUSH_S = 0.2
+Listener = Callable[[int, str, dict[str, Any]], None]
+
+
+class Events:
+    """A log of `choreo.events/1` that any thread may write to.
+
+    Lines are written by a thread of its own from a bounded queue: the newest win, what was dropped is counted and told
+    in the log. A disk that is full costs lines, never a tick.
+
+    Args:
+        path: The file, an open binary stream (which stays open), or None for no log.
+        listener: Called on the writing thread with time, kind and facts of each event, whether or not there is a log.
+    """
+
+    def __init__(self, path: Path | BinaryIO | None = None, listener: Listener | None = None) -> None:
+        self.recent: deque[tuple[int, str, dict[str, Any]]] = deque(maxlen=KEPT)
+        self.counts = dict.fromkeys(EVENT_KINDS, 0)
+        self.dropped = self.lost = self.written = 0
+        self.fault: str | None = None
+        self._path, self._listener = path, listener
+        self._queue: deque[tuple[int, str, dict[str, Any]]] = deque(maxlen=QUEUE)
+        self._put = self._taken = 0
+        self._last_us = 0
+        self._lock, self._wake, self._stop = threading.Lock(), threading.Event(), threading.Event()
+        self._out: BinaryIO | None = None
+        self._own = False
+        self._open()
+        self._thread: threading.Thread | None = threading.Thread(target=self._work, name="events", daemon=True)
+        self._thread.start()
+
+    def emit(self, kind: str, t_us: int, **facts: Any) -> None:
+        """Tell one event; returns at once.
+
+        Args:
+            kind: One of `formats.columns.EVENT_KINDS`.
+            t_us: Session time.
+            facts: JSON values.
+
+        Raises:
+            ValueError: an unknown kind.
+        """
+        if kind not in self.counts:
+            raise ValueError(f"no event is called {kind!r}")
+        item = (t_us, kind, facts)
+        with self._lock:
+            self.counts[kind] += 1
+            self._put += 1
+            self._last_us = t_us
+            self._queue.append(item)
+            self.recent.append(item)
+        self._wake.set()
+
+    def close(self) -> None:
+        """Write what is left and the last line; may be called twice."""
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        self._stop.set()
+        self._wake.set()
+        thread.join(timeout=5.0)
+        if thread.is_alive():  # a pipe nobody reads: the rest is given up
+            return
+        self._drain()
+        if self._out is not None:
+            self._line(event_log.last_line(self.written))
+            self._try(self._out.flush)
+            if self._own:
+                self._try(self._out.close)
+
+    def _open(self) -> None:
+        if isinstance(self._path, Path):
+            self._own = True
+            path = self._path
+
+            def begin() -> None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._out = path.open("wb")
+
+            self._try(begin)
+        elif self._path is not None:
+            self._out = self._path
+        if self._out is not None:
+            self._line(event_log.FIRST)
+            self._try(self._out.flush)
+
+    def _work(self) -> None:
+        while not self._stop.is_set():
+            self._wake.wait()
+            self._wake.clear()
+            self._drain()
+            # A burst is one write.
+            self._stop.wait(FLUSH_S)
+
+    def _drain(self) -> None:
+        with self._lock:
+            items = list(self._queue)
+            self._queue.clear()
+            dropped = self._put - self._taken - len(items)
+            self._taken = self._put
+        if dropped:
+            self.dropped += dropped
+            items.append((self._last_us, "error", {"where": "events", "why": f"{dropped} events were dropped"}))
+        for t_us, kind, facts in items:
+            if self._out is not None and self._line(event_log.event_line(t_us, kind, facts)):
+                self.written += 1
+            if self._listener is not None:
+                self._listener(t_us, kind, facts)
+        if items and self._out is not None:
+            self._try(self._out.flush)
+
+    def _line(self, line: bytes) -> bool:
+        out = self._out
+        done = out is not None and self._try(lambda: out.write(line))
+        self.lost += not done
+        return done
+
+    def _try(self, action: Callable[[], Any]) -> bool:
+        try:
+            action()
+        except (OSError, ValueError) as e:
+            self.fault = self.fault or f"{self._path}: {getattr(e, 'strerror', None) or e}"
+            return False
+        return True
