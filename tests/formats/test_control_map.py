@@ -124,7 +124,8 @@ def test_hostile_yaml_is_one_line_of_ours(text: str) -> None:
 
 
 def test_every_prefix_and_many_flips_are_survived() -> None:
-    for n in range(0, len(TEXT), 23):
+    # Cut inside the last number it is still a map, with another number.
+    for n in range(0, TEXT.rindex("rate_per_s"), 23):
         with pytest.raises(FormatError):
             loads(TEXT[:n])
     for i in range(0, len(TEXT), 11):
