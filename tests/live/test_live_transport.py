@@ -188,6 +188,15 @@ def test_half_a_word_is_taken_for_what_it_says() -> None:
     assert transport.beat_at(S) == pytest.approx(3.3)
 
 
+def test_words_about_tempo_only_do_not_lengthen_the_way_into_phase() -> None:
+    transport = Transport(120.0, "audio")
+    transport.follow(0.0, 120.0, S)
+    transport.follow(0.04, 120.0, S)
+    for k in range(20):
+        transport.follow(math.nan, 120.0, S + k * 200_000)
+    assert transport.beat_at(6 * S) == pytest.approx(10.04, abs=1e-9)
+
+
 def test_a_place_inside_the_beat_without_a_count() -> None:
     transport = Transport(120.0, "audio")
     transport.follow(0.25, 120.0, 10 * S, whole=False)
@@ -278,6 +287,18 @@ def test_every_pulse_is_sent_once(ticks: list[tuple[int, float | None]], leader:
         now += step
     assert len(sent) == math.ceil(transport.beat_at(now) * 24 - 1e-6)
     assert sent == sorted(sent)
+
+
+@pytest.mark.parametrize("bpm", [125.0, 62.5, 31.25])
+def test_a_pulse_on_the_edge_of_two_ticks_is_sent_once(bpm: float) -> None:
+    """At 125 beats/min a pulse falls on every tick of 20 ms; each tick also sets the origin anew, with its rounding."""
+    transport, sent = Transport(bpm), []
+    transport.start(0, beat=0.1 + 1 / 24 - 0.1)
+    for now in range(0, 600 * S, 20_000):
+        transport.set_tempo(bpm, now)
+        sent += clock_ticks(transport, now, now + 20_000)
+    assert len(sent) == round(600 * bpm / 60 * 24)
+    assert min(b - a for a, b in pairwise(sent)) > 0.9 * pulse_us(bpm)
 
 
 def test_no_pulses_while_stopped() -> None:
