@@ -19,6 +19,7 @@ from jack_server import JackServer, jack
 from receiver_bench import need, read_wav, rms, wait_for
 
 from choreo_cli.errors import UnavailableError
+from choreo_cli.live import inventory
 from choreo_cli.live.clock import MonotonicClock
 from choreo_cli.live.guards import Guards
 from choreo_cli.live.keeper import LOST, OK, RECOVERED, Keeper
@@ -26,6 +27,7 @@ from choreo_cli.live.midi import MidiPort
 from choreo_cli.live.midi_backend import list_ports
 from choreo_cli.live.midi_in import MidiClockIn, MidiTargets
 from choreo_cli.live.port import Outgoing, PortLost
+from choreo_cli.live.soundcheck import Soundcheck
 from formats.control_map import DEFAULT, Control, ControlMap, Ease
 
 pytestmark = pytest.mark.live
@@ -116,6 +118,21 @@ def test_virtual_port_carries_faders_and_clock_and_hears_itself(jack: JackServer
     finally:
         for each in (faders, beat, port):
             each.close()
+
+
+def test_soundcheck_over_a_port_that_hears_itself(jack: JackServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    # PortAudio becomes a client of the server, too, and aborts the process when it ends after the server.
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    clock = MonotonicClock(speed=4.0)
+    keeper = Keeper(MidiPort("stage", DEFAULT, virtual=True), clock)
+    keeper.open()
+    try:
+        (told,) = Soundcheck([keeper], Guards(DEFAULT), clock, solo="density").run()
+        print(told.line())
+        assert told.ok and told.acked == told.handed > 100
+        assert next(p for p in inventory.take().midi if p.direction == "in").name.endswith(":stage")
+    finally:
+        keeper.close()
 
 
 def walk(port: MidiPort, guards: Guards, axis: int, other: int) -> None:
