@@ -200,7 +200,7 @@ class BeatFollower:
 
         Returns:
             (position in beats, beats/min, `end_us`); positions count on from one estimate to the next. None when the
-            window has no steady beat: silence, noise, or beats that do not lie on a line.
+            window has no steady beat: silence, or beats that do not lie on a line (noise passes in four windows of ten).
         """
         from choreo_cli.audio.beats import track_beats
         from choreo_cli.audio.features import extract

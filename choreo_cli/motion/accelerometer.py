@@ -1,13 +1,16 @@
 """An accelerometer on the body as a quantity of motion: energy, rate and jerk; sway, bounce and symmetry are missing.
 
 The specific force a (gravity included) is freed of its slow part g, a first-order low-pass, and integrated with a
-leak: what is left behaves like the speed of the limb between about 0.4 Hz and the sensor's own limit.
+leak: what is left behaves like the speed of the limb from about 0.8 Hz up to the sensor's own limit. On straight
+swings it leads the true speed by 80, 50 and 10 ms at 0.8, 1 and 2 Hz, and its level is right within 4 %.
 
     g' = (a - g) / GRAVITY_S        v' = (a - g) - v / LEAK_S        quantity of motion = |v|, m/s
 
 Like the mean joint speed of a pose it is largest in the middle of a swing and zero where the limb turns, so a model
 that was trained on poses finds the beat in the same place. A sensor that turns with the limb mixes the turn of
-gravity into a; without a gyroscope the two cannot be told apart, and that share is part of the quantity.
+gravity into a; without a gyroscope the two cannot be told apart, and that share is part of the quantity: a quarter
+turn of the sensor in place looks like a swing of up to 5 m/s that dies away over 4 s. Longer time constants would
+lead less and suffer more from a turn.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from choreo_cli.motion.stream import MotionStream
 F32 = NDArray[np.float32]
 UNITS = "m/s, accelerometer"
 GRAVITY_S = 1.0
-LEAK_S = 0.4
+LEAK_S = 1.0
 GAP_US = 500_000  # after a longer pause the filters start anew
 
 
