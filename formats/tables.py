@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -148,20 +148,31 @@ def write_table(
         columns: Arrays by column name, or a ready Arrow table.
         metadata: Text kept in the file's key-value metadata, e.g. `{"choreo": provenance}`.
     """
+    return write_batches(path, table, [columns], metadata)
+
+
+def write_batches(
+    path: str | Path,
+    table: Table,
+    batches: Iterable[Mapping[str, Any] | pa.Table],
+    metadata: Mapping[str, str] | None = None,
+) -> str:
+    """As `write_table`, for a table that comes in pieces: memory holds one of them at a time."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    data = columns if isinstance(columns, pa.Table) else to_arrow(table, columns)
     keep = {"choreo.schema": table.schema, **(metadata or {})}
-    data = data.cast(arrow_schema(table)).replace_schema_metadata(keep)
+    schema = arrow_schema(table)
     with writer(path) as f:
         sink = _Sealing(f)
         out = pq.ParquetWriter(
-            pa.PythonFile(sink, mode="w"), data.schema, compression="zstd", compression_level=1, use_dictionary=False,
-            write_page_checksum=True, store_schema=True, version="2.6",
+            pa.PythonFile(sink, mode="w"), schema.with_metadata(keep), compression="zstd", compression_level=1,
+            use_dictionary=False, write_page_checksum=True, store_schema=True, version="2.6",
         )  # fmt: skip
         try:
-            out.write_table(data, row_group_size=ROW_GROUP)
+            for columns in batches:
+                data = columns if isinstance(columns, pa.Table) else to_arrow(table, columns)
+                out.write_table(data.cast(schema).replace_schema_metadata(keep), row_group_size=ROW_GROUP)
         finally:
             sink.pages_done()  # a writer that failed closes into memory
             out.close()
