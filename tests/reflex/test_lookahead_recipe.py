@@ -90,9 +90,9 @@ def test_data_with_the_option_rps_keeps_the_splits_of_that_run(rps: Path, data: 
 
 
 def test_what_is_not_there_is_named_in_one_line(rps: Path, data: Path, tmp_path: Path) -> None:
-    (tmp_path / "bare").mkdir()
-    with pytest.raises(NoInputError, match=r"^nothing in .*bare: give a run of choreo train rps$"):
-        open_inputs(job(tmp_path / "bare"))
+    (tmp_path / "vacant").mkdir()
+    with pytest.raises(NoInputError, match=r"^nothing in .*vacant: give a run of choreo train rps$"):
+        open_inputs(job(tmp_path / "vacant"))
     with pytest.raises(UsageError, match=r"^these frames come without a trained rps: give --rps RUN"):
         open_inputs(job(data))
     with pytest.raises(NoInputError, match=r"no run folder .*nowhere"):
@@ -105,7 +105,7 @@ def test_what_is_not_there_is_named_in_one_line(rps: Path, data: Path, tmp_path:
     with pytest.raises(NoInputError, match=r"no folder .*gone: say where it lies: --root data=DIR$"):
         open_inputs(job(manifest=moved))
     assert open_inputs(replace(job(manifest=moved), roots={"data": str(data)})).frames.folder == data
-    (tmp_path / "bare").mkdir()
+    (tmp_path / "empty").mkdir()
     with pytest.raises(NoInputError, match=r"nothing at .*sessions.json: say where it lies: --root data=DIR$"):
         open_inputs(replace(job(manifest=moved), roots={"data": str(tmp_path / "empty")}))
     other = synthetic_set(tmp_path / "other", sessions=2, minutes=0.5, seed=9)
