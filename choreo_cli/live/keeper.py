@@ -115,6 +115,7 @@ class Keeper:
             self._resend = True
             return 0
         try:
+            self._make_good()
             # After a loss the receiver may be a fresh one: it gets all five, not what changed since.
             resend, self._resend = self._resend, False
             return self.port.send(replace(out, send=_EVERY) if resend else out)
@@ -138,7 +139,7 @@ class Keeper:
             self._lock.release()
 
     def silence(self) -> None:
-        """Silence the receiver; while it is away, as soon as it is back."""
+        """Silence the receiver; when it cannot be reached, as soon as it can."""
         if self.state == LOST or not self._lock.acquire(blocking=False):
             self._silence_due = True
             return
@@ -149,6 +150,11 @@ class Keeper:
             self._silence_due = True
         finally:
             self._lock.release()
+
+    def _make_good(self) -> None:
+        if self._silence_due:
+            self._silence_due = False
+            self.port.silence()
 
     def remap(self, control_map: Any) -> None:
         """Pass an edited control map on to a port that has numbers from it. Raises ConfigError of the port."""
@@ -185,9 +191,7 @@ class Keeper:
         with self._lock:
             try:
                 self._reopen()
-                if self._silence_due:
-                    self._silence_due = False
-                    self.port.silence()
+                self._make_good()
                 if self._last is not None:
                     self._counts["resent"] += self.port.send(replace(self._last, send=_EVERY))
             except Exception as e:
@@ -219,7 +223,6 @@ class Keeper:
                 return
             self._counts["losses"] += 1
             self._lost_ns = self._due_ns = self._clock.now_ns()
-            self._tries = 0
             self._enter(LOST, why)
         self._wake.set()
 

@@ -154,7 +154,7 @@ class MidiTargets(_MidiSource):
         inbox: Where to hear instead of a port of that name.
     """
 
-    kinds = ("target",)
+    kinds: tuple[str, ...] = ("target",)
 
     def __init__(
         self,
@@ -213,7 +213,7 @@ class MidiClockIn(_MidiSource):
         inbox: Where to hear instead of a port of that name.
     """
 
-    kinds = ("beat",)
+    kinds: tuple[str, ...] = ("beat",)
 
     def __init__(
         self,

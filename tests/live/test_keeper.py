@@ -229,6 +229,22 @@ def test_the_loop_is_never_blocked_by_a_driver_that_hangs() -> None:
         keeper.close()
 
 
+@pytest.mark.timeout(20)
+def test_while_somebody_else_is_inside_the_port_nothing_waits_and_nothing_is_missed() -> None:
+    device = Device()
+    keeper, _, _ = kept(device)
+    keeper.send(outgoing(0, 0.1))
+    with keeper._lock:
+        assert keeper.send(outgoing(1, 0.2, np.eye(5, dtype=bool)[0])) == 0
+        assert keeper.cue(Cue("gesture", "hit", 0, 1.0)) == 0
+        keeper.silence()
+    assert keeper.send(outgoing(2, 0.3, np.eye(5, dtype=bool)[1])) == 5, "what was held is made good"
+    assert device.receiver == pytest.approx([0.3] * 5)
+    assert device.silenced == 1
+    assert keeper.send(outgoing(3, 0.4, np.eye(5, dtype=bool)[1])) == 1
+    assert keeper.facts()["kept"] | {"held": 1, "cues_lost": 1} == keeper.facts()["kept"]
+
+
 def test_a_port_that_throws_anything_is_a_loss_not_an_end() -> None:
     class Broken(Device):
         def send(self, out: Outgoing) -> int:
