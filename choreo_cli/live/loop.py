@@ -199,7 +199,7 @@ class Loop:
     def _tick(self, t_us: int, deadline: int, late: int, missed: int) -> None:
         clock, now = self.clock, deadline + late
         self._between(t_us, late, missed)
-        self._listen(now, t_us)
+        self._listen(now, t_us, missed * self.period_us)
         frame = self.assembler.frame(t_us)
         self._frame = frame
         beat_idx = self._beats.of(float(frame.values[PHASE]))
@@ -248,7 +248,7 @@ class Loop:
             self._panic, self.neutral = False, True
             self._silence()
 
-    def _listen(self, now: int, t_us: int) -> None:
+    def _listen(self, now: int, t_us: int, stall_us: int) -> None:
         for k, source in enumerate(self.sources):
             try:
                 samples = source.poll(now)
@@ -260,7 +260,7 @@ class Loop:
             for sample in samples:
                 # No sample of this tick may lie beyond its frame.
                 arrival_us = min(t_us, self.origin_us + (sample.t_arrival_ns - self._start_ns) // 1000)
-                found, jumped = self.gate.admit(k, sample, arrival_us)
+                found, jumped = self.gate.admit(k, sample, arrival_us, stall_us)
                 if jumped:
                     self.model.reset()
                     self.events.emit("source", t_us, source=source.name, state="clock jumped", stream=sample.kind)
@@ -279,7 +279,7 @@ class Loop:
                 self.model.reset()
             self._live = False
             return self._no_latents, self._none
-        if self._slot - self._last_slot > self.model.window:
+        if self._slot - self._last_slot - 1 > self.model.window:
             self.model.reset()
         self._last_slot, self._live = self._slot, True
         try:

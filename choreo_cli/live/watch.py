@@ -38,15 +38,18 @@ class Gate:
         self.dropped = self.future = self.jumps = 0
         self._streams: dict[tuple[int, str], list[int]] = {}
 
-    def admit(self, source: int, sample: Sample, arrival_us: int) -> tuple[Sample | None, bool]:
+    def admit(self, source: int, sample: Sample, arrival_us: int, stall_us: int = 0) -> tuple[Sample | None, bool]:
         """The sample as it may be used, None to drop it, and whether its clock has jumped.
 
         Args:
             source: Which source it came from.
             sample: As it was polled.
             arrival_us: Its arrival in session time.
+            stall_us: The loop itself was away for so long: what was waiting meanwhile is not late.
         """
         t_us, skew = sample.t_us, sample.t_us - arrival_us
+        if skew < 0:
+            skew = min(0, skew + stall_us)
         known = self._streams.get((source, sample.kind))
         if known is None:
             self._streams[(source, sample.kind)] = known = [t_us - 1, skew, -(2**62)]
