@@ -38,8 +38,8 @@ class Events:
         self._put = self._taken = 0
         self._last_us = 0
         self._lock, self._wake, self._stop = threading.Lock(), threading.Event(), threading.Event()
-        self._out: BinaryIO | None = None
-        self._own = False
+        self._out: Any = None
+        self._own, self._size = False, 0
         self._open()
         self._thread: threading.Thread | None = threading.Thread(target=self._work, name="events", daemon=True)
         self._thread.start()
@@ -78,8 +78,7 @@ class Events:
             return
         self._drain()
         if self._out is not None:
-            self._line(event_log.last_line(self.written))
-            self._try(self._out.flush)
+            self._write(event_log.last_line(self.written))
             if self._own:
                 self._try(self._out.close)
 
@@ -90,14 +89,13 @@ class Events:
 
             def begin() -> None:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                self._out = path.open("wb")
+                self._out = path.open("wb", buffering=0)
 
             self._try(begin)
         elif self._path is not None:
             self._out = self._path
         if self._out is not None:
-            self._line(event_log.FIRST)
-            self._try(self._out.flush)
+            self._write(event_log.FIRST)
 
     def _work(self) -> None:
         while not self._stop.is_set():
@@ -116,19 +114,32 @@ class Events:
         if dropped:
             self.dropped += dropped
             items.append((self._last_us, "error", {"where": "events", "why": f"{dropped} events were dropped"}))
-        for t_us, kind, facts in items:
-            if self._out is not None and self._line(event_log.event_line(t_us, kind, facts)):
-                self.written += 1
-            if self._listener is not None:
-                self._listener(t_us, kind, facts)
         if items and self._out is not None:
-            self._try(self._out.flush)
+            done = self._write(b"".join(event_log.event_line(*item) for item in items))
+            self.written += len(items) if done else 0
+            self.lost += 0 if done else len(items)
+        if self._listener is not None:
+            for item in items:
+                self._listener(*item)
 
-    def _line(self, line: bytes) -> bool:
+    def _write(self, data: bytes) -> bool:
+        """All of it or nothing: a line that was cut in two would spoil the one after it."""
         out = self._out
-        done = out is not None and self._try(lambda: out.write(line))
-        self.lost += not done
-        return done
+        if out is None:
+            return False
+
+        def write() -> None:
+            left = memoryview(data)
+            while left:
+                left = left[out.write(left) :]
+            out.flush()
+
+        if self._try(write):
+            self._size += len(data)
+            return True
+        if self._own:
+            self._try(lambda: (out.truncate(self._size), out.seek(self._size)))
+        return False
 
     def _try(self, action: Callable[[], Any]) -> bool:
         try:
