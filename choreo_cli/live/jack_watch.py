@@ -84,7 +84,8 @@ class JackWatch:
         return self._frame != before
 
     def connected(self, target: str, client: str) -> bool:
-        """Whether `target` (`client:port`) exists and a port of a client whose name begins with `client` feeds it."""
+        """Whether `target` (`client:port`) is there and connected to a port of `client`, or of `client-NN`, which is what
+        a client is called whose name was taken."""
         if self._jack is None or self._client is None:
             return True
         if self._dead:
@@ -97,7 +98,8 @@ class JackWatch:
             return False
         found, k = False, 0
         while names[k] is not None:
-            found = found or names[k].startswith(client.encode())
+            owner = names[k].decode(errors="replace").partition(":")[0]
+            found = found or owner == client or owner.startswith(f"{client}-")
             k += 1
         self._jack.jack_free(names)
         return found
