@@ -172,7 +172,7 @@ def programme(hold_s: float, loop_s: float = 3.3) -> dict[str, list[Hold]]:
     """What a receiver is made to play, control by control, in this order; it starts with sound, to find the start by."""
     return {
         "density": [Hold(hold_s, {"density": x}) for x in DENSITIES],
-        "brightness": [Hold(hold_s, {"density": 0.9, "brightness": x}) for x in BRIGHTNESSES],
+        "brightness": [Hold(hold_s, {"density": 1.0, "brightness": x}) for x in BRIGHTNESSES],
         "tension": [Hold(loop_s, {"density": 1.0, "tension": x}) for x in (0.0, 0.0, 1.0)],
         "fx_send": [
             Hold(length, {"density": density, "fx_send": send})
@@ -270,17 +270,18 @@ def spectrum(audio: Audio, rate: int, size: int = 4096) -> tuple[Audio, Audio]:
 
 
 def centroid(audio: Audio, rate: int) -> float:
-    """Centre of gravity of the power spectrum [Hz]."""
+    """Centre of gravity of the amplitude spectrum [Hz]."""
     hz, power = spectrum(audio, rate)
-    return float((hz * power).sum() / max(power.sum(), 1e-30))
+    amplitude = np.sqrt(power)
+    return float((hz * amplitude).sum() / max(amplitude.sum(), 1e-30))
 
 
 def distance(a: Audio, b: Audio, rate: int) -> float:
-    """Mean difference of two spectra in bands of a sixth of an octave from 80 Hz to 5 kHz [dB], level apart."""
-    edges = 80 * 2 ** (np.arange(37) / 6)
+    """Mean difference of two spectra in bands of a semitone from 160 Hz to 2.5 kHz [dB], level apart."""
+    edges = 160 * 2 ** ((np.arange(49) - 0.5) / 12)
     shapes = []
     for audio in (a, b):
-        hz, power = spectrum(audio, rate, 8192)
+        hz, power = spectrum(audio, rate, 16384)
         bands = np.array([power[(hz >= lo) & (hz < hi)].sum() for lo, hi in itertools.pairwise(edges)])
         decibels = 10 * np.log10(bands / bands.sum() + 1e-6)
         shapes.append(decibels - decibels.mean())

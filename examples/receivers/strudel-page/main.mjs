@@ -32,8 +32,8 @@ const repl = webaudio.webaudioRepl({
 
 // The block of the address goes above the patch, as it is pasted into strudel.cc.
 function head(address) {
-  if (address.startsWith('midi:')) return midin.replace('IAC Driver Bus 1', address.slice(5));
-  return connect.replace('ws://127.0.0.1:8090/', address);
+  if (address.startsWith('midi:')) return midin.replace(/midin\('.*'\)/, () => `midin('${address.slice(5)}')`);
+  return connect.replace(/const url = '.*';/, () => `const url = '${address}';`);
 }
 
 // A filter and an echo behind everything: what they follow is heard in about 15 ms instead of the 300 ms of patterns.
