@@ -200,7 +200,7 @@ class BeatFollower:
 
         Returns:
             (position in beats, beats/min, `end_us`); positions count on from one estimate to the next. None when the
-            window has no steady beat: silence, or beats that do not lie on a line (noise passes in four windows of ten).
+            window has no steady beat: silence, or beats that do not lie on a line (noise passes 4 times in 10).
         """
         from choreo_cli.audio.beats import track_beats
         from choreo_cli.audio.features import extract

@@ -9,7 +9,7 @@ swings it leads the true speed by 80, 50 and 10 ms at 0.8, 1 and 2 Hz, and its l
 Like the mean joint speed of a pose it is largest in the middle of a swing and zero where the limb turns, so a model
 that was trained on poses finds the beat in the same place. A sensor that turns with the limb mixes the turn of
 gravity into a; without a gyroscope the two cannot be told apart, and that share is part of the quantity: a quarter
-turn of the sensor in place looks like a swing of up to 5 m/s that dies away over 4 s. Longer time constants would
+turn of the sensor in place looks like a swing of up to 5 m/s that dies away over 5 s. Longer time constants would
 lead less and suffer more from a turn.
 """
 
