@@ -262,9 +262,9 @@ def rms(audio: Audio) -> float:
 
 
 def spectrum(audio: Audio, rate: int, size: int = 4096) -> tuple[Audio, Audio]:
-    """Frequencies [Hz] and mean power of half-overlapping Hann frames."""
+    """Frequencies [Hz] and mean power of overlapping Hann frames."""
     mono = audio.mean(axis=1) if audio.ndim == 2 else audio
-    frames = np.lib.stride_tricks.sliding_window_view(mono, size)[:: size // 2] * np.hanning(size)
+    frames = np.lib.stride_tricks.sliding_window_view(mono, size)[:: size // 8] * np.hanning(size)
     power = np.square(np.abs(np.fft.rfft(frames, axis=1))).mean(axis=0)
     return np.fft.rfftfreq(size, 1 / rate), power
 
