@@ -84,8 +84,10 @@ class JackWatch:
         return self._frame != before
 
     def connected(self, target: str, client: str) -> bool:
-        """Whether `target` (`client:port`) is there and connected to a port of `client`, or of `client-NN`, which is what
-        a client is called whose name was taken."""
+        """Whether `target` (`client:port`) is there and connected to a port of `client`, or of `client-NN`.
+
+        JACK adds the number when the name was taken.
+        """
         if self._jack is None or self._client is None:
             return True
         if self._dead:
