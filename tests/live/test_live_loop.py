@@ -461,3 +461,52 @@ def test_a_look_from_outside() -> None:
     look = loop.look()
     assert look.out is not None and look.mask == (True,) * 4 and look.alive["mot"]
     assert look.t_us == 99 * STEP_US and len(look.arrival_to_sent_ms) > 0
+
+
+def test_fifty_losses_of_a_kept_port_never_stop_it() -> None:
+    from choreo_cli.live.keeper import Keeper
+
+    clock, device = VirtualClock(), LoopbackPort("device:")
+    keeper = Keeper(device, clock, threaded=False)
+    keeper.open()
+    loop, _, _ = made([replay(dance(3000), repeats=5)], clock=clock, ports=[keeper], model=Quiet())
+    back: list[int] = []
+
+    def unplug(frame: object, beat: int) -> None:
+        tick = frame.t_us // STEP_US  # type: ignore[attr-defined]
+        device.lost = tick % 300 >= 200  # two seconds of every six
+        keeper.step()  # what its own thread does
+        if keeper.state == "recovered" and (not back or back[-1] != tick // 300):
+            back.append(tick // 300)
+
+    loop.on_frame = unplug
+    summary = loop.run()
+    assert (summary.ticks, summary.missed, summary.troubles) == (15_000, 0, {})
+    kept = summary.ports["device:"]["kept"]
+    assert kept["losses"] == 50 and kept["recoveries"] >= 49 and len(back) >= 49
+    assert kept["longest_lost_s"] < 2.0 + 1.1 and kept["resent"] >= 49
+    units = np.array([out.unit for out in device.sent])
+    assert np.isfinite(units).all() and ((units >= 0) & (units <= 1)).all()
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_clock_that_wakes_at_random_keeps_the_grid(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+
+    def late(deadline: int) -> int:
+        return int(rng.exponential(3_000_000)) if rng.random() < 0.95 else int(rng.integers(0, 400_000_000))
+
+    loop, port, told = made([replay(dance(1500))], late=late, model=Quiet())
+    summary = loop.run()
+    rows = ledger(loop)
+    t_us, missed, late_ns = column(rows, "t_us"), column(rows, "missed"), column(rows, "late_ns")
+    assert (t_us % STEP_US == 0).all() and late_ns.min() >= 0 and late_ns.max() <= STEP_NS
+    assert summary.ticks + summary.missed == t_us[-1] // STEP_US + 1 and summary.missed == missed.sum() > 0
+    assert np.array_equal(np.diff(t_us) // STEP_US - 1, missed[1:])
+    # Never two ticks of one slot, never a burst: as many ticks as slots at any time.
+    begun = t_us * 1000 + late_ns
+    assert (np.diff(begun) > 0).all()
+    spans = begun[10:] - begun[:-10]
+    assert spans.min() >= 9 * STEP_NS
+    assert sum(facts["missed"] for _, facts in told.of("xrun")) == summary.missed
+    check_sent(port)
