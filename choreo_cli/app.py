@@ -12,6 +12,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "discover": ("commands.discover", "List every recording under PATHS, with its facts and its doubts"),
     "pair": ("commands.pair", "Match sessions to music, align their clocks, write frames and windows"),
     "synth": ("commands.synth", "Make openly synthetic sessions with known truth"),
+    "run-live": ("commands.run_live", "Play: a body moves, five controls go out, in real time"),
     "evaluate": ("commands.evaluate", "Judge runs and controls on held-out sessions, against chance"),
     "train": ("commands.train", "Train one recipe on frames, or on the run of another"),
     "report": ("commands.report", "Judge runs and figures on one page: promote, hold, or what is missing"),

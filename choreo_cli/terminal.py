@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import IO
+from contextlib import ExitStack, contextmanager, suppress
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from choreo_cli.runtime import Signals
 
 HIDE, SHOW, CLEAR = "\x1b[?25l", "\x1b[?25h", "\x1b[K"
 
@@ -78,3 +82,53 @@ class Screen:
             self._stream.write(SHOW)
             self._stream.flush()
             self._drawn = 0
+
+
+class Stage:
+    """The person beside a performance: meters and keys on a terminal, signals everywhere.
+
+    Args:
+        performance: A `live.performance.Performance`.
+        signals: Noted by `runtime.deferred_signals`: the first one ends the performance in order.
+        quiet: No meters and no remarks.
+    """
+
+    def __init__(self, performance: Any, signals: Signals, *, quiet: bool = False) -> None:
+        self._performance, self._signals = performance, signals
+        self._screen = Screen(plain=quiet)
+        self._quiet = quiet
+        self._keys = Keys(None)
+        self._stack = ExitStack()
+        self._reload = False
+
+    def __enter__(self) -> Stage:
+        if self._screen.on:
+            self._keys = self._stack.enter_context(keys())
+        with suppress(ValueError):  # not the main thread: signals are another's business
+            before = signal.signal(signal.SIGUSR1, self._asked)
+            self._stack.callback(signal.signal, signal.SIGUSR1, before)
+        for source in self._performance.sources:
+            for line in source.said() if not self._quiet else ():
+                print(f"choreo run-live: {line}", file=sys.stderr)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._screen.close()
+        self._stack.close()
+
+    def _asked(self, _number: int, _frame: object) -> None:
+        self._reload = True
+
+    def attend(self, performance: Any) -> None:
+        """Called ten times a second beside the loop."""
+        from choreo_cli.live.meters import lines
+
+        if self._signals.asked:
+            performance.stop.set()
+        if self._reload:
+            self._reload = False
+            performance.reload()
+        while key := self._keys.read():
+            performance.press(key)
+        if self._screen.on:
+            self._screen.draw(lines(performance.view(), performance.keys))

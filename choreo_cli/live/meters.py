@@ -51,9 +51,7 @@ class View:
 
 def lines(view: View, keys: Sequence[str] = tuple(KEYS)) -> list[str]:
     """The view as lines for a terminal, always as many."""
-    rows = [
-        f"{name:>12} {bar(u)} {v:6.3f}" for name, u, v in zip(CONTROL_NAMES, view.unit, view.values, strict=True)
-    ]
+    rows = [f"{name:>12} {bar(u)} {v:6.3f}" for name, u, v in zip(CONTROL_NAMES, view.unit, view.values, strict=True)]
     inputs = "  ".join(f"{name} {'alive' if ok else 'masked'}" for name, ok in view.alive.items())
     state = " ".join(w for w, on in (("FROZEN", view.frozen), ("NEUTRAL", view.neutral), ("HELD", view.held)) if on)
     last, p95 = (f"{ms:.1f}" if ms == ms else "-" for ms in view.latency_ms)

@@ -38,6 +38,8 @@ class Replay:
         repeats: Play it so often, end to end.
         origin_us: Session time of the first tick; the first row's by default, on the frame clock.
         period_us: Distance of the samples where the file says it.
+        synthetic: They were made by `choreo synth`, not recorded.
+        sha256: Content hash of what is played, where it is known.
     """
 
     audio_hz: int | None = None
@@ -56,7 +58,10 @@ class Replay:
         repeats: int = 1,
         origin_us: int | None = None,
         period_us: float | None = None,
+        synthetic: bool = False,
+        sha256: str = "",
     ) -> None:
+        self.synthetic, self.sha256 = synthetic, sha256
         self.name, self.body, self.period_us = name, body, period_us
         self.kinds: tuple[str, ...] = (kind,) if beats is None or not len(beats) else (kind, "beat")
         self._kind, self._whole, self._lines = kind, whole, list(lines)
@@ -158,7 +163,7 @@ def frames(path: Path, session: str | None = None, *, repeats: int = 1, name: st
     x = as_masked(x, np.asarray(found.mask[chosen.slice]))
     return Replay(
         name or str(path), "inputs", t, x, beats=beat_rows(t, x[:, PHASE]), whole=True, lines=lines, repeats=repeats,
-        period_us=float(STEP_US),
+        period_us=float(STEP_US), synthetic=chosen.synthetic, sha256=str(found.source["sha256"]),
     )  # fmt: skip
 
 

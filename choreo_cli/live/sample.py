@@ -70,11 +70,15 @@ class Source(Protocol):
     """
 
     name: str
-    kinds: tuple[str, ...]
     body: Body | None
     audio_hz: int | None
     origin_us: int
     """Session time of the first tick: 0 for sensors, the time of the first row for files."""
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of samples it gives."""
+        ...
 
     def open(self, clock: Clock, start_ns: int) -> None:
         """Begin; `start_ns` is the clock's reading at session time `origin_us`.

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
+from choreo_cli.errors import UsageError
+
+ENGINES = ("auto", "onnx", "numpy")
 LEADERS = ("choreo", "midi-clock", "osc", "audio", "tap")
 STYLES = ("choreo", "vector", "wek", "tidal", "sonicpi")
 
@@ -16,9 +20,9 @@ class Tempo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The transport: who leads, and how fast it starts."""
 
     bpm: Annotated[float, Meta(ge=20, le=400, description="Tempo at the start [beats/min]")] = 120.0
-    leader: Annotated[
-        Literal["choreo", "midi-clock", "osc", "audio", "tap"], Meta(description="Whose beat it is")
-    ] = "choreo"
+    leader: Annotated[Literal["choreo", "midi-clock", "osc", "audio", "tap"], Meta(description="Whose beat it is")] = (
+        "choreo"
+    )
     send_clock: Annotated[bool, Meta(description="Send MIDI clock on the MIDI ports")] = False
 
 
@@ -76,3 +80,17 @@ def with_options(show: Show, given: dict[str, Any]) -> Show:
     if tempo:
         chosen["transport"] = msgspec.structs.replace(show.transport, **tempo)
     return msgspec.structs.replace(show, **chosen)
+
+
+def checked(show: Show) -> Show:
+    """The show, when its words are ones that exist. Raises UsageError with the nearest one."""
+    for option, value, known in (
+        ("--osc-style", show.osc_style, STYLES),
+        ("--leader", show.transport.leader, LEADERS),
+        ("--engine", show.engine, ENGINES),
+    ):
+        if value not in known:
+            near = get_close_matches(value, known, 1)
+            hint = f"did you mean: {near[0]}?" if near else f"one of {', '.join(known)}"
+            raise UsageError(f"{option} {value} is not known", hint=hint)
+    return show

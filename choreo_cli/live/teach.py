@@ -64,8 +64,8 @@ class Lesson:
     @property
     def moved(self) -> list[str]:
         """Controls whose fader gave a value."""
-        given = np.isfinite(self.faders[: self.n]).any(axis=0)
-        return [c for c, ok in zip(CONTROL_NAMES, given, strict=True) if ok]
+        given = np.asarray(np.isfinite(self.faders[: self.n]).any(axis=0))
+        return [c for c, ok in zip(CONTROL_NAMES, given.tolist(), strict=True) if ok]
 
 
 class Teacher:

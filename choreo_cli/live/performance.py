@@ -1,0 +1,322 @@
+"""A performance put together from a show: sources, model, guards, ports, recording, stages, lessons."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from choreo_cli.errors import ChoreoError, NoInputError, UsageError
+from choreo_cli.live.assemble import Assembler
+from choreo_cli.live.calibrate_body import read_scale
+from choreo_cli.live.clock import Clock, MonotonicClock, VirtualClock
+from choreo_cli.live.events import Events
+from choreo_cli.live.found import find_models
+from choreo_cli.live.guards import Guards
+from choreo_cli.live.keeper import Keeper
+from choreo_cli.live.loop import Loop
+from choreo_cli.live.mapwatch import MapWatch
+from choreo_cli.live.meters import KEYS, View
+from choreo_cli.live.model import LiveModel
+from choreo_cli.live.ports import open_ports
+from choreo_cli.live.sample import Source
+from choreo_cli.live.show import Show
+from choreo_cli.live.sources import align, open_source
+from choreo_cli.live.stages import Stages
+from choreo_cli.live.teach import Teacher
+from choreo_cli.live.transport import Transport
+from formats import control_map
+from formats.columns import MODALITIES
+
+if TYPE_CHECKING:
+    from choreo_cli.live.recording import Recording
+    from choreo_cli.live.summary import Summary
+
+STEP_US = 20_000
+PLAYED = ("demo",)
+BESIDE_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What a performance is given besides its show.
+
+    Args:
+        speed: Session seconds in a real second; 0 is as fast as the work is done.
+        out: Folder to record into, None records nothing.
+        roots: `--root` overrides of the checkpoint.
+        stdin: Binary stream behind the source `-`.
+        program: How to start choreo for a lesson: `(python, "-m", "choreo_cli")`.
+        env: Environment of that process.
+        wait_s: How long to wait for a port that is not there yet.
+        mapping: `--map ADDR:IDX=FEATURE` of an OSC source.
+    """
+
+    speed: float = 1.0
+    out: Path | None = None
+    roots: Mapping[str, str] = field(default_factory=dict)
+    stdin: Any = None
+    program: Sequence[str] = ()
+    env: Mapping[str, str] | None = None
+    wait_s: float = 0.0
+    mapping: Mapping[str, Any] | None = None
+
+
+def speed_of(text: str) -> float:
+    """`1`, `N` or `max` as a number, 0 for `max`. Raises UsageError."""
+    if text == "max":
+        return 0.0
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0.01 <= speed <= 1000:
+        raise UsageError(f"--speed {text} is no speed", hint="write 1, a number up to 1000, or max")
+    return speed
+
+
+def clock_of(speed: float) -> Clock:
+    """The clock of a speed; 0 is virtual time."""
+    return VirtualClock() if speed == 0 else MonotonicClock(speed)
+
+
+def control_map_of(show: Show) -> control_map.ControlMap:
+    """The map a show names, or the default. Raises ConfigFileError, NoInputError."""
+    if not show.map:
+        return control_map.DEFAULT
+    try:
+        return control_map.load(show.map)
+    except FileNotFoundError:
+        raise NoInputError(f"no control map at {show.map}") from None
+
+
+def sources_of(show: Show, around: Around) -> list[Source]:
+    """Every source of a show, faders included, on one session clock. Raises as `open_source`."""
+    found: list[Source] = []
+    for spec in show.sources or PLAYED:
+        found += open_source(
+            spec, session=show.session or None, listen=show.listen, mapping=around.mapping, stdin=around.stdin
+        )
+    if show.targets:
+        found.append(targets_of(show))
+    align(found)
+    return found
+
+
+def targets_of(show: Show) -> Source:
+    """The performer's faders: `midi:PORT`, `midi:virtual:NAME` or `osc:PORT`."""
+    kind, _, rest = show.targets.partition(":")
+    if kind == "midi" and rest:
+        from choreo_cli.live.midi_in import MidiTargets
+
+        virtual = rest.startswith("virtual:")
+        return MidiTargets(rest.removeprefix("virtual:"), control_map_of(show), virtual)
+    if kind == "osc" and rest.isdigit():
+        from choreo_cli.live.osc_source import OscSource
+
+        source: Source = OscSource(show.listen, int(rest), preset="faders")
+        return source
+    raise UsageError(f"--record-targets {show.targets}: no faders", hint="write midi:PORT, midi:virtual:NAME, osc:PORT")
+
+
+class Performance:
+    """Everything of one run of `run-live`, opened and ready to play.
+
+    Args:
+        show: What to play.
+        around: How.
+        events: Where what happens is told.
+        recording: Where it is recorded, None for nowhere.
+        clock: Of `around.speed` when None.
+
+    Raises:
+        UsageError: the show contradicts itself.
+        ChoreoError: a checkpoint, map, scale, source or port that is not there or not usable.
+    """
+
+    def __init__(
+        self,
+        show: Show,
+        around: Around,
+        events: Events,
+        recording: Recording | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.show, self.around, self.events = show, around, events
+        self.clock = clock or clock_of(around.speed)
+        self.stop = threading.Event()
+        self.said = ""
+        self.map = control_map_of(show)
+        self.watch = MapWatch(show.map, self.map) if show.map else None
+        self.models = models_of(show, around.roots)
+        self.model = LiveModel.open(*self.models, show.engine)
+        self.transport = Transport(show.transport.bpm, show.transport.leader)
+        self.stages = stages_of(show)
+        self.sources = sources_of(show, around)
+        recorder = recording.begin(self.sources, self.model, events) if recording is not None else None
+        assembler = Assembler.of(self.sources, read_scale(Path(show.scale)) if show.scale else None, self.transport)
+        ports = open_ports(show.ports, self.map, show.osc_style)
+        self.keepers = [Keeper(port, self.clock, events, threaded=around.speed != 0) for port in ports]
+        self.assembler = assembler
+        self.loop = Loop(
+            self.clock, self.sources, assembler, self.model, Guards(self.map, STEP_US), self.keepers, recorder, events,
+            self.stages, STEP_US, transport=self.transport,
+        )  # fmt: skip
+        self.teacher = self._teacher()
+
+    def _teacher(self) -> Teacher | None:
+        if not self.show.targets:
+            return None
+        if self.around.out is None:
+            raise UsageError("--record-targets keeps what it hears", hint="name a folder: -o DIR")
+        teacher = Teacher(
+            self.around.out / "lessons", self.model, self.around.program, self.loop.swap, self.tell,
+            step_us=STEP_US, engine=self.show.engine, env=self.around.env,
+        )  # fmt: skip
+        assembler = self.assembler
+        self.loop.on_frame = lambda frame, beat: teacher.take(
+            frame.t_us, frame.values, frame.mask, beat, assembler.target
+        )
+        return teacher
+
+    def play(self, until_us: int | None = None, beside: Callable[[Performance], None] | None = None) -> Summary:
+        """Open the ports and play to the end.
+
+        Args:
+            until_us: Session time after which it ends.
+            beside: Called every 0.1 s on a thread of its own: meters, keys.
+
+        Raises:
+            UnavailableError: a port that was named is not there after `around.wait_s`.
+            ChoreoError: of a source.
+        """
+        opened: list[Keeper] = []
+        try:
+            for keeper in self.keepers:
+                keeper.open(self.around.wait_s)
+                opened.append(keeper)
+        except BaseException:
+            for keeper in opened:
+                keeper.close()
+            raise
+        if self.watch is not None:
+            self.watch.start()
+        ended = threading.Event()
+        helper = threading.Thread(target=self._beside, args=(ended, beside), name="beside", daemon=True)
+        helper.start()
+        try:
+            return self.loop.run(until_us, self.stop)
+        finally:
+            ended.set()
+            helper.join(2.0)
+            if self.watch is not None:
+                self.watch.close()
+            if self.teacher is not None:
+                self.teacher.close()
+
+    def _beside(self, ended: threading.Event, beside: Callable[[Performance], None] | None) -> None:
+        """What goes on beside the loop, ten times a second: the map's file, the terminal."""
+        while not ended.wait(BESIDE_S):
+            self.look_at_map()
+            if beside is not None:
+                beside(self)
+
+    def look_at_map(self) -> None:
+        """Take an edited control map over, or tell once why it is not taken."""
+        if self.watch is None:
+            return
+        found = self.watch.changed()
+        if found is not None:
+            try:
+                self.loop.reload_map(found)
+            except ChoreoError as e:
+                self._map_fault(str(e))
+                return
+            self._fault = None
+            self.tell(f"{self.show.map} is in force", "map", state="reloaded")
+        elif self.watch.fault is not None:
+            self._map_fault(self.watch.fault)
+
+    _fault: str | None = None
+
+    def _map_fault(self, why: str) -> None:
+        if why != self._fault:
+            self._fault = why
+            self.tell(why, "map", state="refused")
+
+    def tell(self, text: str, kind: str = "model", **facts: Any) -> None:
+        """Remember a remark for the terminal, and write it to the events."""
+        self.said = text
+        self.events.emit(kind, self.loop.look(1).t_us, text=text, **facts)
+
+    def reload(self) -> None:
+        """Read the models again from where they were found: another training may have ended there."""
+        try:
+            self.loop.swap(LiveModel.open(*models_of(self.show, self.around.roots), self.show.engine))
+        except (ChoreoError, OSError) as e:
+            self.tell(f"the model stays as it was: {e}")
+            return
+        self.tell(f"playing {self.models[1]} as it is now")
+
+    def press(self, key: str) -> None:
+        """Do what a key of `meters.KEYS` says; another key does nothing."""
+        loop = self.loop
+        if key == "f":
+            loop.frozen = not loop.frozen
+        elif key == "n":
+            loop.neutral = not loop.neutral
+        elif key == "p":
+            loop.panic()
+            self.tell("panic: silence, on the way to neutral; n plays again", "panic")
+        elif key == "t":
+            t_us = loop.origin_us + (self.clock.now_ns() - loop.summary.start_ns) // 1000
+            if not self.transport.tap(t_us):
+                self.said = f"{self.transport.leader} leads the tempo"
+        elif key == "q":
+            self.stop.set()
+        elif key in "ru" and self.teacher is not None:
+            self.teacher.begin() if key == "r" else self.teacher.undo()
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Keys that do something here."""
+        return tuple(k for k in KEYS if k not in "ru" or self.teacher is not None)
+
+    def view(self) -> View:
+        """What the meters show."""
+        look = self.loop.look()
+        view = View(
+            alive=dict(zip(MODALITIES, look.mask, strict=False)), t_us=look.t_us, missed=look.missed,
+            ports={k.name: k.state for k in self.keepers}, said=self.said, frozen=self.loop.frozen,
+            neutral=self.loop.neutral,
+        )  # fmt: skip
+        if look.out is not None:
+            view.unit, view.values = look.out.unit.tolist(), look.out.values.tolist()
+            view.held, view.beat, view.bpm = look.out.held, look.out.beat, look.out.bpm
+        spans = look.arrival_to_sent_ms
+        if len(spans):
+            view.latency_ms = float(spans[-1]), float(sorted(spans.tolist())[int(0.95 * (len(spans) - 1))])
+        return view
+
+
+def models_of(show: Show, roots: Mapping[str, str]) -> tuple[Path, Path]:
+    """Folders of M1 and M3: of the show's checkpoint, else the bundled ones. Raises NoInputError."""
+    if show.checkpoint:
+        return find_models(Path(show.checkpoint), roots)
+    from choreo_cli.live.demo_source import checkpoints
+
+    return checkpoints()
+
+
+def stages_of(show: Show) -> Stages | None:
+    """Gestures, look-ahead and planner of a show, None without. Raises UsageError, FormatError."""
+    if show.lookahead and not show.planner:
+        raise UsageError("the look-ahead tells the planner what comes", hint="add --planner")
+    if not (show.gesture or show.planner):
+        return None
+    from choreo_cli.reflex.planner import Rules
+
+    plan = Rules() if show.planner else None
+    return Stages.open(show.gesture or None, show.lookahead or None, plan, STEP_US)

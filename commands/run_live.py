@@ -1,0 +1,211 @@
+"""`choreo run-live`: body in, music out, in real time."""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from choreo_cli import options, streams
+from choreo_cli.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from choreo_cli.live.performance import Around
+    from choreo_cli.live.show import Show
+
+app = options.app()
+EXITS = (
+    ExitCode.NO, ExitCode.DATA, ExitCode.NOINPUT, ExitCode.UNAVAILABLE, ExitCode.CANTCREAT, ExitCode.IO,
+    ExitCode.TEMPFAIL, ExitCode.CONFIG,
+)  # fmt: skip
+EXAMPLES = (
+    ("choreo run-live --speed max --for 5 -o played", "The bundled models on a bundled session, recorded"),
+    ("choreo run-live --speed max --for 5 --out loop: --events -", "What happens, as JSON Lines"),
+    ("choreo run-live --list", "Ports and sensors that are here"),
+)
+
+Checkpoint = Annotated[
+    Path | None, typer.Option("--checkpoint", metavar="RUN", help="Run of train mapper, or a folder rps/ + mapper/.")
+]
+Sources = Annotated[
+    list[str] | None, typer.Option("--source", metavar="S", help="FILE, -, osc:PORT, lsl:NAME...; repeatable.")
+]
+Ports = Annotated[
+    list[str] | None, typer.Option("--out", metavar="PORT", help="midi:NAME, osc:HOST:PORT, ws:, loop:; repeatable.")
+]
+Record = Annotated[Path | None, typer.Option("-o", "--record", metavar="DIR", help="Record into this folder.")]
+Style = Annotated[
+    str | None, typer.Option("--osc-style", metavar="choreo|vector|wek|tidal|sonicpi", help="Layout of OSC messages.")
+]
+MapFile = Annotated[Path | None, typer.Option("--map", metavar="FILE", help="control_map.yaml; reloads on change.")]
+Bpm = Annotated[
+    float | None, typer.Option("--bpm", min=20, max=400, help="Tempo at the start.", callback=options.finite)
+]
+Leader = Annotated[
+    str | None, typer.Option("--leader", metavar="choreo|tap|midi-clock|osc|audio", help="Whose beat it is.")
+]
+ForSeconds = Annotated[
+    float | None, typer.Option("--for", min=0.02, metavar="SECONDS", help="Length.", callback=options.finite)
+]
+EventsTo = Annotated[Path | None, typer.Option("--events", metavar="FILE", help="Events as JSON Lines; - is stdout.")]
+
+
+@app.command()
+def run_live(
+    *,
+    show: Annotated[Path | None, typer.Option("--show", metavar="FILE", help="A show; options win over it.")] = None,
+    checkpoint: Checkpoint = None,
+    source: Sources = None,
+    session: Annotated[str | None, typer.Option("--session", help="Of a folder: play this one.")] = None,
+    out: Ports = None,
+    record: Record = None,
+    osc_style: Style = None,
+    map_file: MapFile = None,
+    scale: Annotated[
+        Path | None, typer.Option("--scale", metavar="FILE", help="Motion scale of calibrate body.")
+    ] = None,
+    listen: Annotated[str | None, typer.Option("--listen", metavar="ADDRESS", help="Where OSC sources bind.")] = None,
+    bpm: Bpm = None,
+    leader: Leader = None,
+    planner: Annotated[bool | None, typer.Option("--planner", help="Tell of drops, breaks, builds, fills.")] = None,
+    gesture: Annotated[
+        Path | None, typer.Option("--gesture", metavar="RUN", help="Gestures become messages and notes.")
+    ] = None,
+    lookahead: Annotated[
+        Path | None, typer.Option("--lookahead", metavar="RUN", help="The planner hears of the coming bar.")
+    ] = None,
+    targets: Annotated[
+        str | None, typer.Option("--record-targets", metavar="midi:PORT|osc:PORT", help="Faders to learn from.")
+    ] = None,
+    engine: Annotated[
+        str | None, typer.Option("--engine", metavar="auto|onnx|numpy", help="What runs the model.")
+    ] = None,
+    speed: Annotated[str, typer.Option("--speed", metavar="1|N|max", help="How fast a file is played.")] = "1",
+    seconds: ForSeconds = None,
+    events: EventsTo = None,
+    list_all: Annotated[bool, typer.Option("--list", help="MIDI ports, audio inputs, sensors heard in 3 s.")] = False,
+    soundcheck: Annotated[bool, typer.Option("--soundcheck", help="Walk each control 0-1-0 on each port.")] = False,
+    solo: Annotated[
+        str | None, typer.Option("--solo", metavar="CONTROL", help="Walk one control until Ctrl-C, for MIDI learn.")
+    ] = None,
+    root: options.Roots = None,
+    wait: options.Wait = 0.0,
+    json: options.Json = False,
+    table: options.TableOut = False,
+    quiet: options.Quiet = False,
+) -> int:
+    """Play: a body moves, five controls go out, fifty times a second.
+
+    Without a source it plays a bundled session; without a checkpoint the bundled models. On a terminal it shows meters
+    and takes keys: f freeze, n neutral, p panic, t tap, r record a lesson, u undo, q quit. SIGUSR1 reads the models
+    again.
+    """
+    from choreo_cli.runtime import limit_threads
+
+    limit_threads()
+    if list_all:
+        return _list(json=json, table=table)
+    given: dict[str, Any] = {
+        "checkpoint": _text(checkpoint), "source": source or None, "session": session, "out": out or None,
+        "osc_style": osc_style, "map": _text(map_file), "scale": _text(scale), "listen": listen, "bpm": bpm,
+        "leader": leader, "planner": planner or None, "gesture": _text(gesture), "lookahead": _text(lookahead),
+        "targets": targets, "engine": engine,
+    }  # fmt: skip
+    asked = _show(show, given)
+    if soundcheck or solo is not None:
+        return _soundcheck(asked, solo, wait, json=json, table=table)
+    around = _around(asked, speed, record, root, wait)
+    return _perform(asked, around, seconds, events, quiet=quiet, json=json, table=table)
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _show(file: Path | None, given: dict[str, Any]) -> Show:
+    from choreo_cli.config import load
+    from choreo_cli.live.show import Show, beside, checked, with_options
+
+    base = Show() if file is None else beside(load(file, Show), file)
+    return checked(with_options(base, given))
+
+
+def _around(show: Show, speed: str, record: Path | None, root: Any, wait: float) -> Around:
+    from choreo_cli.live.performance import Around, speed_of
+
+    reads_stdin = "-" in show.sources
+    if reads_stdin and streams.is_terminal(sys.stdin):
+        raise UsageError("source -: stdin is a terminal", hint="pipe JSON Lines of SensorPacket into it")
+    return Around(
+        speed=speed_of(speed), out=record, roots=options.root_overrides(root), wait_s=wait,
+        stdin=sys.stdin.buffer if reads_stdin and sys.stdin else None,
+        program=(sys.executable, "-m", "choreo_cli"), env=dict(os.environ),
+    )  # fmt: skip
+
+
+def _perform(
+    show: Show, around: Around, seconds: float | None, events_to: Path | None, *, quiet: bool, **how: Any
+) -> int:
+    """Play, recorded or not; a signal ends it in order, and what was played is kept."""
+    from contextlib import ExitStack
+
+    from choreo_cli.live.events import Events
+    from choreo_cli.live.performance import Performance
+    from choreo_cli.live.recording import Recording, rows
+    from choreo_cli.outputs import output_folder
+    from choreo_cli.runtime import deferred_signals
+    from choreo_cli.terminal import Stage
+
+    to_stdout = events_to is not None and str(events_to) == "-"
+    keep, document = "nothing was recorded; -o DIR keeps it", b""
+    with ExitStack() as stack:
+        told = Events(sys.stdout.buffer if to_stdout else events_to)
+        stack.callback(told.close)
+        if around.out is None:
+            performance = Performance(show, around, told)
+        else:
+            folder = stack.enter_context(output_folder(around.out, "sessions", {}))
+            recording = Recording(around.out, show, around.speed)
+            events = recording.events(told if events_to is not None else None)
+            stack.callback(events.close)
+            performance = Performance(show, around, events, recording)
+        signals = stack.enter_context(deferred_signals())
+        with Stage(performance, signals, quiet=quiet or to_stdout) as stage:
+            until_us = None if seconds is None else performance.loop.origin_us + round(seconds * 1e6)
+            summary = performance.play(until_us, stage.attend)
+        if around.out is not None:
+            performance.events.close()
+            made = recording.finish()
+            folder.created_by |= recording.created_by
+            for name, (role, sha) in made.files.items():
+                folder.add(role, name, sha)
+            document = folder.finish(made.entries, summary.exit_code, sys.argv[1:])
+            keep = f"kept in {around.out}: choreo evaluate groove {around.out}"
+    if not to_stdout:
+        lines = partial(streams.columns, rows(summary), ("what", "value"))
+        forced = how["table"] or (not document and not how["json"] and streams.is_terminal(sys.stdout))
+        if document or forced:
+            streams.emit(document, lines, out=None, json=how["json"], as_table=forced, keep=keep)
+    return int(summary.exit_code)
+
+
+def _list(*, json: bool, table: bool) -> int:
+    from choreo_cli.live.devices import listed
+
+    document, lines = listed()
+    streams.emit(document, lines, out=None, json=json, as_table=table, keep="use one: --out midi:NAME")
+    return int(ExitCode.OK)
+
+
+def _soundcheck(show: Show, solo: str | None, wait: float, *, json: bool, table: bool) -> int:
+    from choreo_cli.live.devices import sounded
+    from choreo_cli.runtime import deferred_signals
+
+    with deferred_signals() as signals:
+        document, lines, whole = sounded(show, solo, wait, lambda: signals.asked != 0)
+        streams.emit(document, lines, out=None, json=json, as_table=table, keep="1 is the exit when one did not arrive")
+    return int(ExitCode.OK if whole else ExitCode.NO)
