@@ -66,7 +66,7 @@ def groove(
     quiet: options.Quiet = False,
     log_json: options.LogJson = None,
 ) -> int:
-    """Phase coherence, energy correlation and drift of a mapper's controls on its held-out sessions.
+    """Phase coherence, energy correlation, drift: a mapper's controls on held-out sessions, or a recorded performance.
 
     Each stands beside chance: stretched and blind clocks, circular shifts, other sessions. With --against the controls
     meet sessions they were not made from (another seed, tempo 3-10 % apart): every gate has to fail, and exit is 1.
@@ -81,7 +81,7 @@ def groove(
         if controls is not None:
             found = work.evaluate_controls_groove(controls, frames, **how)
         else:
-            found = work.evaluate_runs_groove(work.runs_in(*_named(runs, "groove", root)), **how)
+            found = work.evaluate_groove(*_named(runs, "groove", root), **how)
     params = {"draws": draws, "decoupled": against is not None}
     return _finish("groove", found, params, seed, no_gate, quiet, out=out, json=json, as_table=table)
 
@@ -175,10 +175,9 @@ def _named(runs: list[Path] | None, what: str, root: list[str] | None) -> tuple[
     """The manifests of the runs that were named or piped in, and the `--root` overrides."""
     from choreo_cli.metrics.run_inputs import read_run
 
-    found = []
-    for path in runs or (Path("-"),):
-        one = read_run(path) if path.is_dir() else streams.read_manifest(path, f"evaluate {what}", ("choreo.run",))
-        found.append(one)
+    kinds = ("choreo.run", "choreo.sessions")[: 1 + (what == "groove")]
+    named = runs or [Path("-")]
+    found = [read_run(p, kinds) if p.is_dir() else streams.read_manifest(p, f"evaluate {what}", kinds) for p in named]
     return found, options.root_overrides(root)
 
 

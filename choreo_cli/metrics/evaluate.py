@@ -22,6 +22,7 @@ from choreo_cli.metrics.run_inputs import (
     frames_of,
     held_out_controls,
     read_run,
+    recorded_in,
     runs_of,
 )
 from choreo_cli.metrics.tracks import Track, pair_up_fitting
@@ -47,6 +48,31 @@ class Evaluation:
     entries: list[Entry]
     inputs: list[dict[str, Any]]
     notes: list[str] = field(default_factory=list)
+
+
+def evaluate_groove(manifests: Sequence[Manifest], roots: Mapping[str, str], **how: Any) -> Evaluation:
+    """Groove metrics of mapper runs on their held-out sessions, and of recorded performances.
+
+    Args:
+        manifests: `choreo.run/1`, or `choreo.sessions/1` of `choreo run-live`.
+        roots: `--root` overrides.
+        how: As `evaluate_runs_groove`.
+
+    Raises:
+        ChoreoError: see `metrics.run_inputs`.
+    """
+    recordings = [m for m in manifests if m.kind == "choreo.sessions"]
+    runs = [m for m in manifests if m.kind != "choreo.sessions"]
+    found = Evaluation([], []) if not runs else evaluate_runs_groove(runs_in(runs, roots), **how)
+    for manifest in recordings:
+        folder = recorded_in(manifest, roots)
+        one = evaluate_controls_groove(folder, folder, **how)
+        about = {"recording": manifest.sha256}
+        found.entries += [{**e, "params": {**e["params"], **about}} for e in one.entries]
+        found.inputs += one.inputs
+        found.notes += one.notes
+    found.inputs = _unique(found.inputs)
+    return found
 
 
 def evaluate_runs_groove(

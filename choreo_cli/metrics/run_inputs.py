@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from formats.manifest import Manifest
 
 HELD_OUT = ("val", "test")
+RECORDED = "sessions.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +47,12 @@ class Run:
         return {"role": self.entry["recipe"], "sha256": self.manifest.sha256, "schema": self.manifest.schema}
 
 
-def read_run(path: Path) -> Manifest:
+def read_run(path: Path, kinds: Sequence[str] = ("choreo.run",)) -> Manifest:
     """The `choreo.run/1` of a run folder, or of the file itself.
+
+    Args:
+        path: Folder or file.
+        kinds: `choreo.run`, and `choreo.sessions` where a recorded performance will do.
 
     Raises:
         NoInputError: nothing there, or a folder without `run.json`.
@@ -56,13 +61,25 @@ def read_run(path: Path) -> Manifest:
     from formats.manifest import decode
 
     file = path / "run.json" if path.is_dir() else path
+    if "choreo.sessions" in kinds and path.is_dir() and not file.is_file() and (path / RECORDED).is_file():
+        file = path / RECORDED
     if not file.is_file():
         hint = "need a finished run folder of choreo train" if path.is_dir() else "need a run of choreo train"
         raise NoInputError(f"no {file.name} in {path}" if path.is_dir() else f"no file {path}", hint=hint)
     manifest = decode(file.read_bytes(), source=str(file), file=file)
-    if manifest.kind != "choreo.run":
+    if manifest.kind not in kinds:
         raise FormatError(f"the file holds {manifest.schema}, need choreo.run/1", file=file)
     return manifest
+
+
+def recorded_in(manifest: Manifest, roots: Mapping[str, str]) -> Path:
+    """Folder of recorded performances. Raises NoInputError, FormatError: it holds no controls of theirs."""
+    own = next((r.id for r in manifest.roots if r.self), "")
+    folder = _root(manifest, own, roots)
+    if not any(folder.glob(f"*{SUFFIX}")):
+        hint = "need a recording of choreo run-live -o, or a run of choreo train mapper"
+        raise FormatError("sessions without controls", file=folder / RECORDED, hint=hint)
+    return folder
 
 
 def runs_of(manifest: Manifest, roots: Mapping[str, str]) -> list[Run]:
