@@ -6,12 +6,11 @@ import os
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from choreo_cli import options, streams
 from choreo_cli.errors import ExitCode, UsageError
+from commands import run_live_options as o
 
 if TYPE_CHECKING:
     from choreo_cli.live.performance import Around
@@ -28,70 +27,33 @@ EXAMPLES = (
     ("choreo run-live --list", "Ports and sensors that are here"),
 )
 
-Checkpoint = Annotated[
-    Path | None, typer.Option("--checkpoint", metavar="RUN", help="Run of train mapper, or a folder rps/ + mapper/.")
-]
-Sources = Annotated[
-    list[str] | None, typer.Option("--source", metavar="S", help="FILE, -, osc:PORT, lsl:NAME...; repeatable.")
-]
-Ports = Annotated[
-    list[str] | None, typer.Option("--out", metavar="PORT", help="midi:NAME, osc:HOST:PORT, ws:, loop:; repeatable.")
-]
-Record = Annotated[Path | None, typer.Option("-o", "--record", metavar="DIR", help="Record into this folder.")]
-Style = Annotated[
-    str | None, typer.Option("--osc-style", metavar="choreo|vector|wek|tidal|sonicpi", help="Layout of OSC messages.")
-]
-MapFile = Annotated[Path | None, typer.Option("--map", metavar="FILE", help="control_map.yaml; reloads on change.")]
-Bpm = Annotated[
-    float | None, typer.Option("--bpm", min=20, max=400, help="Tempo at the start.", callback=options.finite)
-]
-Leader = Annotated[
-    str | None, typer.Option("--leader", metavar="choreo|tap|midi-clock|osc|audio", help="Whose beat it is.")
-]
-ForSeconds = Annotated[
-    float | None, typer.Option("--for", min=0.02, metavar="SECONDS", help="Length.", callback=options.finite)
-]
-EventsTo = Annotated[Path | None, typer.Option("--events", metavar="FILE", help="Events as JSON Lines; - is stdout.")]
-
 
 @app.command()
 def run_live(
     *,
-    show: Annotated[Path | None, typer.Option("--show", metavar="FILE", help="A show; options win over it.")] = None,
-    checkpoint: Checkpoint = None,
-    source: Sources = None,
-    session: Annotated[str | None, typer.Option("--session", help="Of a folder: play this one.")] = None,
-    out: Ports = None,
-    record: Record = None,
-    osc_style: Style = None,
-    map_file: MapFile = None,
-    scale: Annotated[
-        Path | None, typer.Option("--scale", metavar="FILE", help="Motion scale of calibrate body.")
-    ] = None,
-    listen: Annotated[str | None, typer.Option("--listen", metavar="ADDRESS", help="Where OSC sources bind.")] = None,
-    bpm: Bpm = None,
-    leader: Leader = None,
-    planner: Annotated[bool | None, typer.Option("--planner", help="Tell of drops, breaks, builds, fills.")] = None,
-    gesture: Annotated[
-        Path | None, typer.Option("--gesture", metavar="RUN", help="Gestures become messages and notes.")
-    ] = None,
-    lookahead: Annotated[
-        Path | None, typer.Option("--lookahead", metavar="RUN", help="The planner hears of the coming bar.")
-    ] = None,
-    targets: Annotated[
-        str | None, typer.Option("--record-targets", metavar="midi:PORT|osc:PORT", help="Faders to learn from.")
-    ] = None,
-    engine: Annotated[
-        str | None, typer.Option("--engine", metavar="auto|onnx|numpy", help="What runs the model.")
-    ] = None,
-    speed: Annotated[str, typer.Option("--speed", metavar="1|N|max", help="How fast a file is played.")] = "1",
-    seconds: ForSeconds = None,
-    events: EventsTo = None,
-    list_all: Annotated[bool, typer.Option("--list", help="MIDI ports, audio inputs, sensors heard in 3 s.")] = False,
-    soundcheck: Annotated[bool, typer.Option("--soundcheck", help="Walk each control 0-1-0 on each port.")] = False,
-    solo: Annotated[
-        str | None, typer.Option("--solo", metavar="CONTROL", help="Walk one control until Ctrl-C, for MIDI learn.")
-    ] = None,
+    show: o.Show = None,
+    checkpoint: o.Checkpoint = None,
+    source: o.Sources = None,
+    session: o.Session = None,
+    out: o.Ports = None,
+    record: o.Record = None,
+    osc_style: o.Style = None,
+    map_file: o.MapFile = None,
+    scale: o.Scale = None,
+    listen: o.Listen = None,
+    bpm: o.Bpm = None,
+    leader: o.Leader = None,
+    planner: o.Planner = None,
+    gesture: o.Gesture = None,
+    lookahead: o.Lookahead = None,
+    targets: o.Targets = None,
+    engine: o.Engine = None,
+    speed: o.Speed = "1",
+    seconds: o.ForSeconds = None,
+    events: o.EventsTo = None,
+    list_all: o.List = False,
+    soundcheck: o.Soundcheck = False,
+    solo: o.Solo = None,
     root: options.Roots = None,
     wait: options.Wait = 0.0,
     json: options.Json = False,

@@ -1,0 +1,54 @@
+"""The options of `choreo run-live`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from choreo_cli import options
+
+Show = Annotated[Path | None, typer.Option("--show", metavar="FILE", help="A show; options win over it.")]
+Checkpoint = Annotated[
+    Path | None, typer.Option("--checkpoint", metavar="RUN", help="Run of train mapper, or a folder rps/ + mapper/.")
+]
+Sources = Annotated[
+    list[str] | None, typer.Option("--source", metavar="S", help="FILE, -, osc:PORT, lsl:NAME...; repeatable.")
+]
+Ports = Annotated[
+    list[str] | None, typer.Option("--out", metavar="PORT", help="midi:NAME, osc:HOST:PORT, ws:, loop:; repeatable.")
+]
+Record = Annotated[Path | None, typer.Option("-o", "--record", metavar="DIR", help="Record into this folder.")]
+Style = Annotated[
+    str | None, typer.Option("--osc-style", metavar="choreo|vector|wek|tidal|sonicpi", help="Layout of OSC messages.")
+]
+MapFile = Annotated[Path | None, typer.Option("--map", metavar="FILE", help="control_map.yaml; reloads on change.")]
+Bpm = Annotated[
+    float | None, typer.Option("--bpm", min=20, max=400, help="Tempo at the start.", callback=options.finite)
+]
+Leader = Annotated[
+    str | None, typer.Option("--leader", metavar="choreo|tap|midi-clock|osc|audio", help="Whose beat it is.")
+]
+ForSeconds = Annotated[
+    float | None, typer.Option("--for", min=0.02, metavar="SECONDS", help="Length.", callback=options.finite)
+]
+EventsTo = Annotated[Path | None, typer.Option("--events", metavar="FILE", help="Events as JSON Lines; - is stdout.")]
+Session = Annotated[str | None, typer.Option("--session", help="Of a folder: play this one.")]
+Scale = Annotated[Path | None, typer.Option("--scale", metavar="FILE", help="Motion scale of calibrate body.")]
+Listen = Annotated[str | None, typer.Option("--listen", metavar="ADDRESS", help="Where OSC sources bind.")]
+Planner = Annotated[bool | None, typer.Option("--planner", help="Tell of drops, breaks, builds, fills.")]
+Gesture = Annotated[Path | None, typer.Option("--gesture", metavar="RUN", help="Gestures become messages and notes.")]
+Lookahead = Annotated[
+    Path | None, typer.Option("--lookahead", metavar="RUN", help="The planner hears of the coming bar.")
+]
+Targets = Annotated[
+    str | None, typer.Option("--record-targets", metavar="midi:PORT|osc:PORT", help="Faders to learn from.")
+]
+Engine = Annotated[str | None, typer.Option("--engine", metavar="auto|onnx|numpy", help="What runs the model.")]
+Speed = Annotated[str, typer.Option("--speed", metavar="1|N|max", help="How fast a file is played.")]
+List = Annotated[bool, typer.Option("--list", help="MIDI ports, audio inputs, sensors heard in 3 s.")]
+Soundcheck = Annotated[bool, typer.Option("--soundcheck", help="Walk each control 0-1-0 on each port.")]
+Solo = Annotated[
+    str | None, typer.Option("--solo", metavar="CONTROL", help="Walk one control until Ctrl-C, for MIDI learn.")
+]
