@@ -244,3 +244,31 @@ def test_made_up_addresses_do_not_grow_the_memory_of_layouts() -> None:
 def test_what_cannot_be_sent(address: str, args: list[osc.Arg], why: str) -> None:
     with pytest.raises(OscError, match=why):
         encode(address, args)
+
+
+def test_the_edges_of_what_fits() -> None:
+    whole = b"/a\0\0,b\0\0" + struct.pack(">i", osc.MAX_PACKET - 12) + bytes(osc.MAX_PACKET - 12)
+    assert len(whole) == osc.MAX_PACKET and len(decode(whole)[0].args[0]) == osc.MAX_PACKET - 12
+    assert decode(b"/a\0\0,b\0\0\0\0\0\0") == [Message("/a", (b"",), None)]
+    assert decode(b"/a\0\0,s\0\0\0\0\0\0") == [Message("/a", ("",), None)]
+
+
+def test_layouts_of_one_size_with_other_addresses_are_all_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    packets = [encode("/ab", [1.0, 2.0]), encode("/abcdefg", [3.0]), encode("/ba", [4.0, 5.0])]
+    assert len({len(p) for p in packets}) == 1
+    decoder = Decoder()
+    expected = [decoder.decode(p) for p in packets]
+    monkeypatch.setattr(Decoder, "_afresh", lambda self, packet: pytest.fail("read afresh"))
+    assert [decoder.decode(p) for p in packets] == expected
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [encode("/a", [1.0] * 250), encode_bundle([Message("/a", (1,))] * 17), encode("/a", ["x" * 1100])],
+    ids=["bytes", "messages", "text"],
+)
+def test_large_layouts_are_read_but_not_remembered(packet: bytes) -> None:
+    decoder = Decoder()
+    for _ in range(3):
+        assert decoder.decode(packet) == decode(packet)
+    assert decoder.facts()["layouts"] == 0
