@@ -22,6 +22,7 @@ from choreo_cli.live.journal import About, Journal
 from choreo_cli.live.latency import NONE, OUT, Ring, Tally, X, Y, column
 from choreo_cli.live.watch import Emits
 from formats.columns import CONTROL_NAMES, CONTROLS, FRAMES, INPUTS, LEDGER, MASKS, SENT, Table
+from formats.errors import FormatError
 
 DRAIN_S = 0.25
 SYNC_EVERY = 20
@@ -136,7 +137,31 @@ def recover(folder: Path, created_by: Mapping[str, Any]) -> list[Recorded]:
         FormatError: a journal of another version.
         StorageError: they cannot be written.
     """
-    return [_finish(folder, home, created_by) for home in journal.left_behind(folder)]
+    found = []
+    for home in journal.left_behind(folder):
+        _mend(home / EVENTS_FILE)
+        found.append(_finish(folder, home, created_by))
+    return found
+
+
+def _mend(log: Path) -> None:
+    """Close the log of a killed performance, and say in it that it was."""
+    from formats import event_log
+    from formats.atomic import write_bytes
+
+    if not log.is_file():
+        return
+    data = log.read_bytes()
+    data = data[: data.rfind(b"\n") + 1]
+    try:
+        found = event_log.events_of(data, file=log)
+    except FormatError:
+        return  # damaged otherwise: check says how
+    if data.endswith(event_log.last_line(len(found))):
+        return
+    why = "the performance was killed: what came after is not recorded"
+    end = event_log.event_line(found[-1]["t_us"] if found else 0, "error", {"where": "recorder", "why": why})
+    write_bytes(log, data + end + event_log.last_line(len(found) + 1))
 
 
 def _finish(folder: Path, home: Path, created_by: Mapping[str, Any]) -> Recorded:

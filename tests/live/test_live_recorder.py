@@ -150,7 +150,8 @@ def test_a_killed_performance_loses_its_last_second_only(tmp_path: Path) -> None
         "import os, sys\nsys.path.insert(0, 'tests/live')\nfrom loop_material import *\nfrom pathlib import Path\n"
         "from choreo_cli.live.recorder import Recorder\nfrom choreo_cli.live.journal import About\n"
         f"rec = Recorder(Path({str(tmp_path)!r}), About('show', True, True), lossless=True)\n"
-        "loop, port, told = made([Script(rows_of(dance(4000)))], recorder=rec)\n"
+        f"from choreo_cli.live.events import Events\nlog = Events(Path({str(tmp_path)!r}) / 'show' / 'events.jsonl')\n"
+        "loop, port, told = made([Script(rows_of(dance(4000)))], recorder=rec, events=log)\n"
         "def kill(frame, beat):\n    if frame.t_us == 3900 * STEP_US:\n        os.kill(os.getpid(), 9)\n"
         "loop.on_frame = kill\nloop.run()"
     )
@@ -165,6 +166,8 @@ def test_a_killed_performance_loses_its_last_second_only(tmp_path: Path) -> None
     frames = read_frames(tmp_path / "show" / "frames.parquet")
     assert np.array_equal(frames.x, dance(4000)[:rows])
     assert recover(tmp_path, CREATED) == []
+    events = event_log.read(tmp_path / "show" / "events.jsonl")
+    assert [e["kind"] for e in events] == ["start", "error"] and "killed" in events[1]["why"]
 
 
 def test_a_full_disk_never_stops_the_loop(tmp_path: Path) -> None:
