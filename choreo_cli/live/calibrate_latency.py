@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from choreo_cli.errors import DataError, NoInputError, UnavailableError, UsageError
 from choreo_cli.live.clock import SECOND_NS, Clock, MonotonicClock
 from choreo_cli.live.guards import Guards
+from choreo_cli.live.midi_backend import quiet
 from choreo_cli.live.port import Port
 from formats.control_map import DEFAULT, ControlMap, Ease
 from formats.packets import CONTROLS
@@ -39,6 +40,8 @@ QUIET_S = 0.04
 """An onset is only one after this much silence: a tone crosses the threshold twice in each period."""
 FLOOR_PEAKS = 4.0
 LEAST_THRESHOLD = 1e-4
+REST = {"tempo_scale": 0.5, "density": 0.5, "tension": 0.0, "brightness": 1.0, "fx_send": 0.0}
+"""The other controls meanwhile: bright, so that an onset is steep, and without an echo that would outlast the pulse."""
 INSTALL = "pip install 'choreo[audio]'"
 
 Positive = Annotated[float, Meta(ge=0, le=60_000)]
@@ -197,7 +200,8 @@ class JackCapture:
         except (ImportError, OSError):
             raise UnavailableError("listening needs JACK-Client and libjack", hint=INSTALL) from None
         try:
-            self._client = jack.Client(client, no_start_server=True)
+            with quiet():
+                self._client = jack.Client(client, no_start_server=True)
         except jack.JackOpenError:
             raise UnavailableError("no JACK server answers", hint="start one: jackd -d alsa, or QjackCtl") from None
         self.rate, self.period = int(self._client.samplerate), int(self._client.blocksize)
@@ -255,14 +259,14 @@ def abrupt(control_map: ControlMap) -> ControlMap:
 
 
 def switch(port: Port, control: str, control_map: ControlMap) -> Callable[[bool], None]:
-    """A function that puts one control of an open port to 1 or 0, through the guards; the others stay at half."""
+    """A function that puts one control of an open port to 1 or 0, through the guards; the others stay at `REST`."""
     if control not in CONTROLS:
         raise UsageError(f"no control {control!r}", hint=f"one of: {', '.join(CONTROLS)}")
     guards, at, seq = Guards(abrupt(control_map)), CONTROLS.index(control), 0
 
     def put(on: bool) -> None:
         nonlocal seq
-        y = np.full(len(CONTROLS), 0.5, np.float32)
+        y = np.array([REST[name] for name in CONTROLS], np.float32)
         y[at] = float(on)
         port.send(guards.release(y, 1.0, seq, seq * SECOND_NS // 1000))
         seq += 1

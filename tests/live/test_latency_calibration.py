@@ -12,10 +12,20 @@ import pytest
 from choreo_cli.errors import DataError, NoInputError, UnavailableError, UsageError
 from choreo_cli.live import calibrate_latency as cal
 from choreo_cli.live.clock import VirtualClock
+from choreo_cli.live.osc_port import OscPort
 from choreo_cli.live.port import Cue, Outgoing
 from formats.control_map import DEFAULT
 from formats.packets import CONTROLS
-from tests.live.receiver_bench import jack_ports, jack_server, need, process, wait_for
+from tests.live.receiver_bench import (
+    RECEIVERS,
+    free_port,
+    jack_ports,
+    jack_server,
+    need,
+    process,
+    udp_is_bound,
+    wait_for,
+)
 
 RATE, PERIOD = 48_000, 256
 MS = 1_000_000
@@ -91,7 +101,7 @@ def test_a_pulse_that_is_not_heard_is_refused(clock: VirtualClock) -> None:
 def test_sound_of_something_else_is_refused(clock: VirtualClock) -> None:
     room = Room(clock)
     room.extra_ns = [clock.now_ns() + round(1.21e9)]
-    with pytest.raises(DataError, match="60 pulses, 61 onsets.*something else sounds"):
+    with pytest.raises(DataError, match=r"60 pulses, 61 onsets.*something else sounds"):
         cal.measure(room.put, room, "room", clock=clock)
 
 
@@ -213,6 +223,13 @@ def test_the_switch_steps_one_control_at_once_and_leaves_the_others(control: str
     assert [out.seq for out in port.got] == [0, 1, 2, 3]
 
 
+def test_the_switch_keeps_the_echo_away() -> None:
+    """An echo outlasts the pulse, and the next onset would be none."""
+    port = Kept()
+    cal.switch(port, "density", DEFAULT)(True)  # type: ignore[arg-type]
+    assert port.got[0].unit[CONTROLS.index("fx_send")] == 0
+
+
 def test_the_switch_names_the_controls() -> None:
     with pytest.raises(UsageError, match="density"):
         cal.switch(Kept(), "loudness", DEFAULT)  # type: ignore[arg-type]
@@ -224,6 +241,32 @@ def test_without_a_server_listening_is_refused(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("JACK_DEFAULT_SERVER", f"none-{os.getpid()}")
     with pytest.raises(UnavailableError, match="no JACK server answers"):
         cal.JackCapture(["x:y"])
+
+
+@pytest.mark.live
+@pytest.mark.timeout(90)
+def test_osc_to_sound_of_puredata(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our own patch with the usual 10 ms of buffer: more than that, and far from 50."""
+    need("jackd", "pd")
+    pytest.importorskip("jack", reason="JACK-Client or libjack is not installed (pip install 'choreo[audio]')")
+    number, log = free_port(), tmp_path / "pd.log"
+    with jack_server(tmp_path, RATE, PERIOD) as env:
+        for key, value in env.items():
+            monkeypatch.setenv(key, value)
+        argv = ["pd", "-nogui", "-jack", "-audiobuf", "10", "-r", str(RATE), "-nomidi", "-stderr"]
+        argv += ["-send", "pd dsp 1", "-send", f"choreo-listen {number}", str(RECEIVERS / "choreo.pd")]
+        with process(argv, log, env):
+            wait_for("Pure Data", lambda: udp_is_bound(number) and "pure_data:output_1" in jack_ports(env), 15, log)
+            capture = cal.JackCapture(["pure_data:output_1"])
+            port = OscPort("127.0.0.1", number)
+            try:
+                port.open()
+                found = cal.measure_port(port, capture)
+            finally:
+                port.close()
+                capture.close()
+    print(f"Pure Data: {found.to_dict()}, xruns {capture.xruns}")
+    assert found.n == 60 and 1 < found.min <= found.p50 < 40, found
 
 
 SOUNDFONTS = ("/usr/share/sounds/sf2/TimGM6mb.sf2", "/usr/share/sounds/sf2/default-GM.sf2")

@@ -36,7 +36,7 @@ function head(address) {
   return connect.replace(/const url = '.*';/, () => `const url = '${address}';`);
 }
 
-// A filter and an echo behind everything: what they follow is heard in about 15 ms instead of the 300 ms of patterns.
+// A filter and an echo behind everything: they are asked every 10 ms, patterns about 300 ms before they sound.
 let bus;
 function outputBus() {
   const context = webaudio.getAudioContext();
