@@ -52,6 +52,11 @@ class MidiClockEstimator:
         """Tempo in beats/min; the last known one while a new line is being found, None before the first."""
         return self._bpm
 
+    @property
+    def position(self) -> float:
+        """Where `resume` goes on, in beats: where it stopped, or the song position that was sent since."""
+        return self._position / PPQN
+
     def start(self) -> None:
         """The next pulse is beat 0."""
         self._pending, self.running = 0, True
@@ -62,7 +67,9 @@ class MidiClockEstimator:
 
     def stop(self) -> None:
         """Pulses do not move the position from here on."""
-        if self.running and self._number and self._pending is None:
+        if self.running and self._pending is not None:
+            self._position = self._pending
+        elif self.running and self._number:
             self._position = self._number[-1] + 1 + self._offset
         self.running = False
 

@@ -128,7 +128,8 @@ class _MidiSource:
 
     def said(self) -> list[str]:
         """See `Source`."""
-        return [f"{self.name}: hears {self._inbox.device}"]
+        device = self._inbox.device
+        return [f"{self.name}: hears {device}" if device else f"{self.name}: heard from the start on"]
 
     def facts(self) -> dict[str, Any]:
         """See `Source`."""
@@ -207,7 +208,8 @@ class MidiClockIn(_MidiSource):
     Args:
         name: Port of the clock.
         estimator: Takes pulses and commands, gives position and tempo; None makes one.
-        on_transport: Told of `start`, `continue` and `stop` with the session time.
+        on_transport: Told of `start`, `continue`, `stop` and `position` with the session time; the estimator knows
+            already.
         api: MIDI backend, None for whichever knows the name.
         virtual: Make a port that the clock connects to.
         inbox: Where to hear instead of a port of that name.
@@ -232,6 +234,11 @@ class MidiClockIn(_MidiSource):
         self._on_transport = on_transport
         self._pulses = 0
 
+    def said(self) -> list[str]:
+        """See `Source`."""
+        leads = "; it leads the beat (--leader choreo: our own tempo)" if self._on_transport is not None else ""
+        return [line + leads for line in super().said()]
+
     def poll(self, now_ns: int) -> Sequence[Sample]:
         """See `Source`: one sample for the newest pulse, when there was one."""
         newest_ns = None
@@ -252,6 +259,8 @@ class MidiClockIn(_MidiSource):
         status = message[0] if message else 0
         if status == SONG_POSITION and len(message) == 3:
             self.estimator.song_position(message[1] | message[2] << 7)
+            if self._on_transport is not None:
+                self._on_transport("position", t_us)
             return
         commands = {START: "start", CONTINUE: "continue", STOP: "stop"}
         if status not in commands:

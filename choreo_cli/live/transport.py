@@ -49,7 +49,8 @@ class Transport:
         self.running = True
         self.refused = 0
         self._bpm = self._base = float(bpm)
-        self._t0, self._beat0, self._off = 0, 0.0, 0.0
+        # (t0, beat0, way left into phase), set at once: the thread that sends MIDI clock reads it at any moment.
+        self._from: tuple[int, float, float] = (0, 0.0, 0.0)
         self._present = self._asked = 0
         self._locked = False
         self._taps = Taps()
@@ -83,12 +84,13 @@ class Transport:
         """Session time in us at which a beat is reached, by what is known now; NaN while stopped."""
         if not self.running:
             return math.nan
-        way, rate = beat - self._beat0, self._bpm / _US_PER_MIN
-        turn = self._turn()
+        t0, beat0, off = self._from
+        way, rate = beat - beat0, self._bpm / _US_PER_MIN
+        turn = abs(off) / (SLEW * rate)
         if way < 0 or turn == 0:
-            return self._t0 + way / rate
-        gain = rate * (1.0 + math.copysign(SLEW, self._off))
-        return self._t0 + (way / gain if way <= gain * turn else turn + (way - gain * turn) / rate)
+            return t0 + way / rate
+        gain = rate * (1.0 + math.copysign(SLEW, off))
+        return t0 + (way / gain if way <= gain * turn else turn + (way - gain * turn) / rate)
 
     def set_tempo(self, bpm: float, t_us: int) -> bool:
         """Go on from here at another tempo; False, and nothing moves, when somebody else leads or it makes no sense."""
@@ -139,14 +141,15 @@ class Transport:
         self._bpm = self._base = tempo
         if math.isnan(beat):
             return True
-        off = beat + (now - t_us) * tempo / _US_PER_MIN - self._beat0
+        t0, beat0, _ = self._from
+        off = beat + (now - t_us) * tempo / _US_PER_MIN - beat0
         if not self._locked:
-            self._place(now, self._beat0 + (off if whole else _nearest(off, 1)))
+            self._place(now, beat0 + (off if whole else _nearest(off, 1)))
             self._locked = True
         elif whole:
-            self._off = off if abs(off) <= self.beats_per_bar / 2 else _nearest(off, self.beats_per_bar)
+            self._from = t0, beat0, off if abs(off) <= self.beats_per_bar / 2 else _nearest(off, self.beats_per_bar)
         else:
-            self._off = _nearest(off, 1)
+            self._from = t0, beat0, _nearest(off, 1)
         return True
 
     def stop(self, t_us: int | None = None) -> None:
@@ -168,7 +171,7 @@ class Transport:
         """Move to a position while stopped; False while it runs."""
         if self.running or not math.isfinite(beat):
             return self._refuse()
-        self._beat0 = beat
+        self._place(self._from[0], beat)
         return True
 
     def _refuse(self) -> bool:
@@ -176,32 +179,28 @@ class Transport:
         return False
 
     def _beat(self, t_us: float) -> float:
+        t0, beat0, off = self._from
         if not self.running:
-            return self._beat0
-        passed = t_us - self._t0
-        plain = self._beat0 + passed * self._bpm / _US_PER_MIN
-        if passed <= 0 or not self._off:
+            return beat0
+        passed = t_us - t0
+        plain = beat0 + passed * self._bpm / _US_PER_MIN
+        if passed <= 0 or not off:
             return plain
-        return plain + math.copysign(min(abs(self._off), passed * SLEW * self._bpm / _US_PER_MIN), self._off)
+        return plain + math.copysign(min(abs(off), passed * SLEW * self._bpm / _US_PER_MIN), off)
 
-    def _turn(self) -> float:
-        """Microseconds after `t0` at which a follower is in phase."""
-        return abs(self._off) * _US_PER_MIN / (SLEW * self._bpm)
-
-    def _place(self, t_us: int, beat: float) -> None:
-        self._t0, self._beat0, self._off = t_us, beat, 0.0
+    def _place(self, t_us: int, beat: float, off: float = 0.0) -> None:
+        self._from = t_us, beat, off
 
     def _anchor(self, t_us: int) -> int:
         """Set the origin at the present place, keeping what is left of the way into phase; the time it is set at.
 
         A word about the past (`t_us` before what was said last) counts from the present: nothing said is unsaid.
         """
-        now = max(t_us, self._t0, self._present)
+        t0, _, off = self._from
+        now = max(t_us, t0, self._present)
         if self.running:
-            done = (now - self._t0) * SLEW * self._bpm / _US_PER_MIN
-            left = math.copysign(max(0.0, abs(self._off) - done), self._off)
-            self._place(now, self._beat(now))
-            self._off = left
+            done = (now - t0) * SLEW * self._bpm / _US_PER_MIN
+            self._place(now, self._beat(now), math.copysign(max(0.0, abs(off) - done), off))
         return now
 
 
