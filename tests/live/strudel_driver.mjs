@@ -1,6 +1,7 @@
 // Opens the page of examples/receivers/strudel-page in a headless browser, plays, and keeps what leaves it.
 // Arguments: browser, address of the page, milliseconds to keep, file for the samples, address of a relay of MIDI bytes.
-// Says "ready RATE" when it sounds and "done COUNT" at the end; the file holds mono float32 samples.
+// Says "ready RATE" when it sounds and "done COUNT MS" at the end: the file holds mono float32 samples, and MS is when
+// the first of them was made, in milliseconds of the system's clock.
 import { writeFileSync } from 'node:fs';
 import { chromium } from 'playwright-core';
 
@@ -20,7 +21,12 @@ await page.addInitScript(() => {
       const mono = new Float32Array(128);
       for (const channel of channels) for (let i = 0; i < 128; i++) mono[i] += channel[i] / channels.length;
       this.kept.push(mono);
-      if (this.kept.length === 64) { this.port.postMessage(this.kept); this.kept = []; }
+      this.first ??= currentFrame;
+      if (this.kept.length === 64) {
+        this.port.postMessage({ frame: this.first, blocks: this.kept });
+        this.kept = [];
+        this.first = undefined;
+      }
       return true;
     }
   })`;
@@ -35,7 +41,11 @@ await page.addInitScript(() => {
         .addModule(URL.createObjectURL(new Blob([source], { type: 'text/javascript' })))
         .then(() => {
           const keep = new AudioWorkletNode(context, 'keep', { numberOfOutputs: 1 });
-          keep.port.onmessage = (message) => window.kept.push(...message.data);
+          keep.port.onmessage = ({ data }) => {
+            window.firstFrame ??= data.frame;
+            window.kept.push(...data.blocks);
+          };
+          window.tappedContext = context;
           connect.call(into, keep);
           connect.call(keep, context.destination); // silent, but an unconnected node is not run
           return context.sampleRate;
@@ -78,7 +88,11 @@ if (said !== 'playing') {
   process.exit(1);
 }
 const rate = await page.evaluate(() => window.tapped);
-await page.evaluate(() => { window.kept.length = 0; });
+const zeroMs = await page.evaluate(() => {
+  window.kept.length = 0;
+  window.firstFrame = undefined;
+  return Date.now() - window.tappedContext.currentTime * 1000;
+});
 console.log(`ready ${rate}`);
 await page.waitForTimeout(Number(keepMs));
 const text = await page.evaluate(() => {
@@ -91,5 +105,6 @@ const text = await page.evaluate(() => {
 });
 const samples = Buffer.from(text, 'base64');
 writeFileSync(file, samples);
-console.log(`done ${samples.length / 4}`);
+const firstMs = zeroMs + ((await page.evaluate(() => window.firstFrame)) / rate) * 1000;
+console.log(`done ${samples.length / 4} ${firstMs}`);
 await browser.close();

@@ -11,7 +11,8 @@ import http.server
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from choreo_cli.live.calibrate_latency import find_onsets, switch
 from choreo_cli.live.midi import MidiPort
-from choreo_cli.live.port import Port
 from choreo_cli.live.websocket import WebSocketPort
 from formats.control_map import DEFAULT
 from tests.live.receiver_bench import (
     RECEIVERS,
     Audio,
-    Hold,
     centroid,
     first_sound,
     hear,
@@ -44,7 +44,6 @@ from tests.live.receiver_bench import (
 pytestmark = pytest.mark.live
 DRIVER = Path(__file__).with_name("strudel_driver.mjs")
 PLAYWRIGHT = "playwright-core@1.65.1"
-Holds = Mapping[str, Sequence[Hold]]
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -75,12 +74,12 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]
 
 
 def recorded(
-    page: tuple[Path, str], query: str, port: Port, holds: Holds, folder: Path, relay: str = ""
-) -> tuple[Audio, int]:
-    """What leaves the page while the holds are played by the port, and its sample rate."""
+    page: tuple[Path, str], query: str, seconds: float, perform: Callable[[], object], folder: Path, relay: str = ""
+) -> tuple[Audio, int, float]:
+    """What leaves the page during a performance, its sample rate, and when its first sample was made [s, Unix time]."""
     source, address = page
     log, kept = folder / "driver.log", folder / "kept.f32"
-    keep_ms = round(seconds_of(holds) * 1000) + 2000
+    keep_ms = round(seconds * 1000) + 2000
     argv = [
         "node",
         source / "driver.mjs",
@@ -93,12 +92,13 @@ def recorded(
     with process(argv, log) as driver:
         wait_for("Strudel", lambda: "ready" in log.read_text() or driver.poll() is not None, 30, log)
         assert "ready" in log.read_text(), log.read_text()[-2000:]
-        play(port, holds)
+        perform()
         wait_for("the samples", lambda: driver.poll() is not None, 20, log)
     said = log.read_text()
     assert "done" in said and "error" not in said, said[-2000:]
     rate = int(said.split("ready ")[1].split()[0])
-    return np.fromfile(kept, np.float32).astype(np.float64), rate
+    first_s = float(said.split("done ")[1].split()[1]) / 1000
+    return np.fromfile(kept, np.float32).astype(np.float64), rate, first_s
 
 
 @pytest.mark.timeout(150)
@@ -107,7 +107,9 @@ def test_the_sound_of_strudel_follows_every_control_by_websocket(page: tuple[Pat
     port = WebSocketPort()
     port.open()
     try:
-        audio, rate = recorded(page, f"patch=core&address={port.url}", port, holds, tmp_path)
+        audio, rate, _ = recorded(
+            page, f"patch=core&address={port.url}", seconds_of(holds), lambda: play(port, holds), tmp_path
+        )
     finally:
         port.close()
     heard = hear(audio, rate, holds, (2.5, 7))
@@ -120,6 +122,38 @@ def test_the_sound_of_strudel_follows_every_control_by_websocket(page: tuple[Pat
     assert heard.tension > heard.repeat + 1, heard
     assert heard.tails[1] > 10 * heard.tails[0] and heard.tails[1] > 0.02 * heard.levels[0], heard
     assert heard.pulses == pytest.approx((4 * 0.8, 4 * 1.25), rel=0.08), heard
+
+
+STEPS = 12
+
+
+@pytest.mark.timeout(120)
+def test_the_latency_of_patterns_is_what_the_manual_says(page: tuple[Path, str], tmp_path: Path) -> None:
+    """By design: look-ahead and overlap of 0.1 s each, 0.1 s on top, then the next event (here every 125 ms)."""
+    port = WebSocketPort()
+    port.open()
+    put, rng, steps = switch(port, "density", DEFAULT), np.random.default_rng(0), []
+
+    def perform() -> None:
+        put(False)
+        time.sleep(1.0)
+        for _ in range(STEPS):
+            steps.append(time.time())
+            put(True)
+            time.sleep(0.6)
+            put(False)
+            time.sleep(rng.uniform(0.9, 1.1))
+
+    try:
+        audio, rate, first_s = recorded(page, f"patch=bass&address={port.url}", STEPS * 1.7 + 1, perform, tmp_path)
+    finally:
+        port.close()
+    heard = first_s + find_onsets(audio.astype(np.float32), rate, 0.005, 0.3) / rate
+    took = heard - np.array(steps) if len(heard) == STEPS else np.zeros(0)
+    assert len(took) == STEPS, (len(heard), steps)
+    p50 = float(np.median(took))
+    print(f"Strudel patterns: step to sound p50 {p50 * 1e3:.0f} ms, {took.min() * 1e3:.0f} to {took.max() * 1e3:.0f}")
+    assert took.min() > 0.05 and 0.15 < p50 < 0.8, took
 
 
 def relay_of(jack_name: str) -> tuple[Any, Any]:
@@ -165,7 +199,9 @@ def test_the_sound_of_strudel_follows_by_midin_through_a_stand_in(
         try:
             port.open()
             relay = f"ws://127.0.0.1:{server.socket.getsockname()[1]}/"
-            audio, rate = recorded(page, "patch=all&address=midi:choreo", port, holds, tmp_path, relay)
+            audio, rate, _ = recorded(
+                page, "patch=all&address=midi:choreo", seconds_of(holds), lambda: play(port, holds), tmp_path, relay
+            )
         finally:
             port.close()
             ear.close_port()
