@@ -27,6 +27,7 @@ HI = np.array([np.nextafter(np.float32(c.hi), np.float32(0)) if c.open_hi else c
 MOT, HR, AUD = slice(0, 6), slice(6, 8), slice(8, 10)
 PHASE = NAMES.index("beat_phase")
 OF_MODE = (slice(0, 6), slice(6, 8), slice(8, 10), slice(10, 11))
+FIRST = tuple(part.start for part in OF_MODE)
 NEEDED = tuple(tuple(NAMES.index(n) for n in ESSENTIAL[m]) for m in MODES)
 STEP_US = 20_000
 NAN = float("nan")
@@ -135,7 +136,7 @@ class Assembler:
         self._accel: Any = None
         self._audio: Any = None
         self._heart = HeartStream()
-        self._heart_held = False
+        self._heart_held = self._sounding = False
         self.target = np.full(5, np.nan, np.float32)
         self.counts: dict[str, int] = {}
         self._now = np.full(len(NAMES), np.nan, np.float32)
@@ -145,6 +146,7 @@ class Assembler:
         self._paces = [Pace(ROW_LIMIT_US if k != "hr" else HEART_SILENT_US) for k in MODES for _ in MODALITIES[k]]
         self._sensors = {k: Pace(ROW_LIMIT_US if k in ("mot", "aud") else HEART_SILENT_US) for k in MODES}
         self._rows = Pace(ROW_LIMIT_US)
+        self._row_mask: NDArray[Any] | None = None
         self._beat: tuple[float, float, int] | None = None
         self._values = np.full((KEPT_FRAMES, len(NAMES)), np.nan, np.float32)
         self._mask = np.zeros((KEPT_FRAMES, len(MODES)), bool)
@@ -197,11 +199,15 @@ class Assembler:
         if self._heart_held:
             self._now[HR.start], self._now[HR.start + 1], _ = self._heart.at(t_us)
             self._heard_us[HR] = t_us
+            self._of_row[HR] = False
         np.copyto(values, self._now)
         values[t_us - self._heard_us > self._limit_us] = np.nan
         if values[PHASE] != values[PHASE] and not self._said_missing(t_us):
             values[PHASE] = self._phase(t_us)
         measured(values, mask)
+        if self._sounding and values[AUD.start] == values[AUD.start]:
+            mask[2] = True  # sound that is heard is measured, also where it fades out and has no brightness
+        self._as_recorded(t_us, values, mask)
         newest, self._newest = self._newest, None
         return Frame(
             t_us, values, mask, newest.t_sensor_us if newest else None, newest.t_arrival_ns if newest else None,
@@ -213,6 +219,14 @@ class Assembler:
         if alive != self._alive:
             self._alive = alive
         return self._alive
+
+    def _as_recorded(self, t_us: int, values: F32, mask: Bool) -> None:
+        """What a fresh row of a recording says of its own mask goes over what follows from its values."""
+        if self._row_mask is None:
+            return
+        for k, first in enumerate(FIRST):
+            if self._of_row[first] and t_us - int(self._heard_us[first]) <= self._rows.limit_us:
+                mask[k] = self._row_mask[k] and bool(np.isfinite(values[OF_MODE[k]]).any())
 
     def _said_missing(self, t_us: int) -> bool:
         """A recording being played says that there was no beat at this moment."""
@@ -250,6 +264,7 @@ class Assembler:
             taken = given | self._of_row
             self._of_row |= given
             self._limit_us[taken] = self._rows.note(sample.t_us)
+            self._row_mask = sample.mask
         else:
             taken = given
             self._of_row &= ~given
@@ -307,6 +322,7 @@ class Assembler:
         limit = self._sensors["aud"].note(end_us)
         if rows:
             self._put(AUD, rows[-1][1], end_us, limit)
+            self._sounding = True
 
     def _take_beat(self, sample: Sample) -> None:
         beat, bpm = float(sample.values[0]), float(sample.values[1])

@@ -101,24 +101,22 @@ def calibrate(samples: Sequence[Sample], body: Body | None = None, *, seconds: f
     swings = [s for s in samples if s.kind == "accel"]
     if not poses and not swings:
         raise NoAnswerError("nothing to calibrate: no pose and no acceleration arrived", hint="is the sensor on?")
-    assumptions: tuple[str, ...] = ()
     if poses and body is not None:
         t, x = _increasing(poses)
         joints, up, units, dims = body.joints, body.up, body.units, body.dims
-        height, how = body_height(x, joints, up)
-        assumptions = (how,) if how else ()
     else:
         t, accel = _increasing(swings)
         speed = AccelerometerSpeed()
         x = np.array([[[speed.push(int(at), a)]] for at, a in zip(t, accel, strict=True)], np.float32)
-        joints, up, units, dims, height = (), "+y", UNITS, 1, float("nan")
+        joints, up, units, dims = (), "+y", UNITS, 1
     fps = _rate(t, seconds)
     grid = Grid.covering(int(t[0]), int(t[-1]))
     frames = resample_pose(t, x, grid).values.reshape(grid.n, *x.shape[1:])
+    height, how = body_height(frames, joints, up) if joints else (float("nan"), "")
     measured = Measures(joints, dims, up).process(grid.t_us, frames)
     still, big = _range(measured, seconds)
     scale = Scale.of(measured, height, units)
-    return Calibration(scale, (int(t[-1]) - int(t[0])) / 1e6, fps, still, big, assumptions)
+    return Calibration(scale, (int(t[-1]) - int(t[0])) / 1e6, fps, still, big, (how,) if how else ())
 
 
 def _increasing(samples: Sequence[Sample]) -> tuple[I64, F32]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from choreo_cli.live.clock import Clock, MonotonicClock
-from choreo_cli.live.replay import PHASE, Replay, as_masked, beat_rows
+from choreo_cli.live.replay import PHASE, Replay, beat_rows
 from choreo_cli.live.sample import Body, Sample
 from formats import packet_log
 from formats.errors import FormatError
@@ -21,6 +21,9 @@ from formats.jsonstrict import loads
 from formats.packets import MASK_BITS, SensorPacket, from_dict
 
 F32 = NDArray[np.float32]
+Bool = NDArray[np.bool_]
+Item = tuple[int, int, F32, Bool]
+"""Stamp in microseconds, arrival in nanoseconds, values, mask."""
 QUEUE = 4096
 MAX_LINE = 16 * 1024
 AHEAD_US = 500_000  # stamps that run so far ahead of their arrival are a recording in a pipe, not a sensor
@@ -36,12 +39,10 @@ def is_packet_lines(head: bytes) -> bool:
     return first.startswith(b"{") and all(f'"{k}"'.encode() in first for k in ("t_us", "values", "mask"))
 
 
-def row_of(packet: SensorPacket) -> F32:
-    """(11,) float32 of a packet, null as NaN; a modality whose mask bit is 0 has no values."""
+def row_of(packet: SensorPacket) -> tuple[F32, Bool]:
+    """(11,) float32 of a packet, null as NaN, and its (4,) mask."""
     row = np.array([np.nan if v is None else v for v in packet.values], np.float32)
-    mask = np.array([[bool(packet.mask & bit) for bit in MASK_BITS.values()]])
-    whole: F32 = as_masked(row[None], mask)[0]
-    return whole
+    return row, np.array([bool(packet.mask & bit) for bit in MASK_BITS.values()])
 
 
 def packet_of(line: bytes | str, row: int | None = None, file: Path | None = None) -> SensorPacket | None:
@@ -81,9 +82,11 @@ def packet_file(path: Path, *, name: str | None = None) -> Replay:
     t = np.array([p.t_us for p in found], np.int64)
     if len(back := np.flatnonzero(np.diff(t) <= 0)):
         raise FormatError("times do not increase", file=path, row=int(back[0]) + 2, field="t_us")
-    x = np.stack([row_of(p) for p in found])
+    x, masks = (np.stack(part) for part in zip(*map(row_of, found), strict=True))
     lines_said = [f"playing {path}: {len(t)} packets, {(int(t[-1]) - int(t[0])) / 1e6:.1f} s"]
-    return Replay(name or str(path), "inputs", t, x, beats=beat_rows(t, x[:, PHASE]), whole=True, lines=lines_said)
+    return Replay(
+        name or str(path), "inputs", t, x, beats=beat_rows(t, x[:, PHASE]), whole=True, masks=masks, lines=lines_said
+    )
 
 
 class PacketPipe:
@@ -105,7 +108,7 @@ class PacketPipe:
     def __init__(self, stream: BinaryIO, name: str = "-") -> None:
         self.name, self.origin_us = name, 0
         self._stream = stream
-        self._queue: deque[tuple[int, int, F32]] = deque()
+        self._queue: deque[Item] = deque()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._eof = self._stop = False
@@ -142,12 +145,12 @@ class PacketPipe:
                 self._why = self._why or str(e)
                 continue
             if packet is not None:
-                self._put((packet.t_us, self._clock.now_ns(), row_of(packet)))
+                self._put((packet.t_us, self._clock.now_ns(), *row_of(packet)))
         with self._changed:
             self._eof = True
             self._changed.notify_all()
 
-    def _put(self, item: tuple[int, int, F32]) -> None:
+    def _put(self, item: Item) -> None:
         with self._changed:
             while len(self._queue) >= QUEUE and not self._stop:
                 if self._recording is False:
@@ -165,15 +168,15 @@ class PacketPipe:
         with self._changed:
             while True:
                 while self._queue and self._due(self._queue[0], now):
-                    self._deliver(found, *self._queue.popleft(), now_ns, now)
+                    self._deliver(found, self._queue.popleft(), now_ns, now)
                 if not self._wait or self._queue or self._eof or self._stop:
                     break
                 self._changed.wait(0.1)
             self._changed.notify_all()
         return found
 
-    def _due(self, item: tuple[int, int, F32], now: int) -> bool:
-        t_us, arrival_ns, _ = item
+    def _due(self, item: Item, now: int) -> bool:
+        t_us, arrival_ns = item[:2]
         if self._first is None:
             self._first = t_us, arrival_ns
             self._offset_us = (self.origin_us if self._wait else now) - t_us
@@ -186,7 +189,8 @@ class PacketPipe:
                 self._recording = False
         return self._recording is False or t_us + self._offset_us <= now
 
-    def _deliver(self, found: list[Sample], t_us: int, arrival_ns: int, row: F32, now_ns: int, now: int) -> None:
+    def _deliver(self, found: list[Sample], item: Item, now_ns: int, now: int) -> None:
+        t_us, arrival_ns, row, mask = item
         t = t_us + self._offset_us
         if not self._recording and (t > now or now - t > JUMP_US):
             # A sensor whose clock runs ahead or jumped: what comes now was measured now.
@@ -196,7 +200,7 @@ class PacketPipe:
             return
         self._newest_us = t
         self._counts["samples"] += 1
-        found.append(Sample("inputs", t, now_ns if self._wait else arrival_ns, row, t_us, True))
+        found.append(Sample("inputs", t, now_ns if self._wait else arrival_ns, row, t_us, True, mask))
 
     @property
     def ended(self) -> bool:

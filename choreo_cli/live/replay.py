@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from choreo_cli.errors import UsageError
 from choreo_cli.live.clock import Clock
 from choreo_cli.live.sample import Body, Sample
-from formats.columns import INPUTS, MODALITIES
+from formats.columns import INPUTS
 from formats.errors import FormatError
-from formats.packets import ESSENTIAL
 
 STEP_US = 20_000
 F32 = NDArray[np.float32]
@@ -34,6 +33,7 @@ class Replay:
         body: How to read them when they are poses.
         beats: (B, 3) float64 rows `t_us, beat, bpm` that go between the samples, as recorded with them.
         whole: The rows are whole frames (`Sample.whole`).
+        masks: (N, 4) bool, what they say was measured (`Sample.mask`).
         lines: What to say at start.
         repeats: Play it so often, end to end.
         origin_us: Session time of the first tick; the first row's by default, on the frame clock.
@@ -54,6 +54,7 @@ class Replay:
         body: Body | None = None,
         beats: NDArray[np.float64] | None = None,
         whole: bool = False,
+        masks: NDArray[np.bool_] | None = None,
         lines: Sequence[str] = (),
         repeats: int = 1,
         origin_us: int | None = None,
@@ -68,6 +69,7 @@ class Replay:
         # Plain arrays: a row of a memory map is a memory map of its own, ten times as slow to make.
         self._t = np.asarray(t_us, np.int64)
         self._values = np.asarray(values)
+        self._masks = None if masks is None else np.asarray(masks)
         self._beats = np.empty((0, 3)) if beats is None else np.asarray(beats, np.float64)
         self._beat_t = self._beats[:, 0].astype(np.int64)
         first = int(self._t[0]) if len(self._t) else 0
@@ -97,7 +99,8 @@ class Replay:
     def _take(self, found: list[Sample], end: int, now_ns: int, now_us: int) -> None:
         shift = self._shift
         for i in range(self._at, end):
-            found.append(Sample(self._kind, int(self._t[i]) + shift, now_ns, self._values[i], None, self._whole))
+            mask = None if self._masks is None else self._masks[i]
+            found.append(Sample(self._kind, int(self._t[i]) + shift, now_ns, self._values[i], None, self._whole, mask))
         self._samples += max(0, end - self._at)
         self._at = max(self._at, end)
         first = self._beat_at
@@ -160,24 +163,11 @@ def frames(path: Path, session: str | None = None, *, repeats: int = 1, name: st
     lines = [f"playing session {chosen.session_id} of {path} ({made}{seconds:.1f} s)"]
     if session is None and len(ids) > 1:
         lines.append(f"{len(ids) - 1} other sessions: --session {'|'.join(i for i in ids[:6] if i != ids[0])}")
-    x = as_masked(x, np.asarray(found.mask[chosen.slice]))
     return Replay(
-        name or str(path), "inputs", t, x, beats=beat_rows(t, x[:, PHASE]), whole=True, lines=lines, repeats=repeats,
-        period_us=float(STEP_US), synthetic=chosen.synthetic, sha256=str(found.source["sha256"]),
+        name or str(path), "inputs", t, x, beats=beat_rows(t, x[:, PHASE]), whole=True,
+        masks=np.asarray(found.mask[chosen.slice]), lines=lines, repeats=repeats, period_us=float(STEP_US),
+        synthetic=chosen.synthetic, sha256=str(found.source["sha256"]),
     )  # fmt: skip
-
-
-def as_masked(x: F32, mask: NDArray[np.bool_]) -> F32:
-    """Rows whose values are complete but whose mask says otherwise: the mask wins, the values become NaN."""
-    out = x
-    for k, (modality, names) in enumerate(MODALITIES.items()):
-        essential = [NAMES.index(n) for n in ESSENTIAL[modality]]
-        wrong = np.isfinite(x[:, essential]).all(axis=1) & ~mask[:, k]
-        if wrong.any():
-            out = x.copy() if out is x else out
-            for name in names:
-                out[wrong, NAMES.index(name)] = np.nan
-    return out
 
 
 def beat_rows(t_us: I64, phase: F32) -> NDArray[np.float64]:

@@ -52,6 +52,7 @@ class Sample:
         t_sensor_us: The sensor's own stamp, None when it has no clock.
         whole: Of `inputs`: a row of a recording, where NaN says that nothing was measured at that moment. Otherwise NaN
             only says that this sensor does not give the value.
+        mask: Of a whole row: (4,) bool, which modalities it says were measured; None leaves it to the values.
     """
 
     kind: str
@@ -60,6 +61,7 @@ class Sample:
     values: NDArray[Any]
     t_sensor_us: int | None = None
     whole: bool = False
+    mask: NDArray[Any] | None = None
 
 
 class Source(Protocol):

@@ -120,15 +120,16 @@ def test_sessions_are_chosen_by_name_and_the_others_said(sessions: Path) -> None
         replay.frames(sessions, "nobody")
 
 
-def test_the_mask_of_the_file_wins_over_complete_values() -> None:
+def test_the_mask_of_the_file_wins_over_its_values() -> None:
     x = np.full((3, 11), 0.5, np.float32)
     x[:, 6] = 80
-    mask = np.ones((3, 4), bool)
-    mask[1] = [False, True, False, False]
-    out = replay.as_masked(x, mask)
-    assert np.isfinite(out[[0, 2]]).all()
-    assert np.isnan(out[1]).tolist() == [True] * 6 + [False] * 2 + [True] * 3
-    assert np.isfinite(x).all()  # what was read stays as it was
+    x[2, 9] = np.nan  # silence: the file says that it is measured
+    masks = np.ones((3, 4), bool)
+    masks[1] = [False, True, False, False]
+    source = replay.Replay("x", "inputs", np.arange(3) * STEP, x, whole=True, masks=masks)
+    _, frames = play(source, Assembler.of([source]))
+    np.testing.assert_array_equal([v for _, v, _ in frames], x)
+    np.testing.assert_array_equal([m for _, _, m in frames], masks)
 
 
 @pytest.mark.parametrize(
