@@ -13,6 +13,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pair": ("commands.pair", "Match sessions to music, align their clocks, write frames and windows"),
     "synth": ("commands.synth", "Make openly synthetic sessions with known truth"),
     "run-live": ("commands.run_live", "Play: a body moves, five controls go out, in real time"),
+    "calibrate": ("commands.calibrate", "Measure a body's range, or a receiver's latency, before a show"),
     "evaluate": ("commands.evaluate", "Judge runs and controls on held-out sessions, against chance"),
     "train": ("commands.train", "Train one recipe on frames, or on the run of another"),
     "report": ("commands.report", "Judge runs and figures on one page: promote, hold, or what is missing"),

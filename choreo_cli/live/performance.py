@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from choreo_cli.errors import ChoreoError, NoInputError, UsageError
+from choreo_cli.errors import ChoreoError, DataError, NoInputError, UsageError
 from choreo_cli.live.assemble import Assembler
 from choreo_cli.live.calibrate_body import read_scale
 from choreo_cli.live.clock import Clock, MonotonicClock, VirtualClock
+from choreo_cli.live.clock_out import ClockOut
 from choreo_cli.live.events import Events
 from choreo_cli.live.found import find_models
 from choreo_cli.live.guards import Guards
@@ -21,14 +22,16 @@ from choreo_cli.live.mapwatch import MapWatch
 from choreo_cli.live.meters import KEYS, View
 from choreo_cli.live.model import LiveModel
 from choreo_cli.live.ports import open_ports
+from choreo_cli.live.relays import ClockRelay, FollowDancer, StepKeepers, led_by
 from choreo_cli.live.sample import Source
-from choreo_cli.live.show import Show
+from choreo_cli.live.show import Show, led
 from choreo_cli.live.sources import align, open_source
 from choreo_cli.live.stages import Stages
 from choreo_cli.live.teach import Teacher
 from choreo_cli.live.transport import Transport
 from formats import control_map
 from formats.columns import MODALITIES
+from formats.errors import FormatError
 
 if TYPE_CHECKING:
     from choreo_cli.live.recording import Recording
@@ -92,13 +95,27 @@ def control_map_of(show: Show) -> control_map.ControlMap:
         raise NoInputError(f"no control map at {show.map}") from None
 
 
-def sources_of(show: Show, around: Around) -> list[Source]:
-    """Every source of a show, faders included, on one session clock. Raises as `open_source`."""
-    found: list[Source] = []
+def sources_of(show: Show, around: Around, relay: ClockRelay | None = None) -> list[Source]:
+    """Every source of a show, faders included, on one session clock.
+
+    Args:
+        show: What to play.
+        around: How.
+        relay: Where the start and stop of a MIDI clock go when it leads.
+
+    Raises:
+        UsageError: the leader of the beat has no source. Others as `open_source`.
+    """
+    leader = show.transport.leader or "choreo"
+    opened: list[Source] = []
+    specs: list[str] = []
     for spec in show.sources or PLAYED:
-        found += open_source(
-            spec, session=show.session or None, listen=show.listen, mapping=around.mapping, stdin=around.stdin
-        )
+        opened += open_source(
+            spec, session=show.session or None, listen=show.listen, mapping=around.mapping, stdin=around.stdin,
+            beats=leader == "audio", near_bpm=show.transport.bpm, relay=relay if leader == "midi-clock" else None,
+        )  # fmt: skip
+        specs += [spec] * (len(opened) - len(specs))
+    found = led_by(opened, specs, leader)
     if show.targets:
         found.append(targets_of(show))
     align(found)
@@ -144,6 +161,7 @@ class Performance:
         recording: Recording | None = None,
         clock: Clock | None = None,
     ) -> None:
+        show = led(show)
         self.show, self.around, self.events = show, around, events
         self.clock = clock or clock_of(around.speed)
         self.stop = threading.Event()
@@ -152,9 +170,9 @@ class Performance:
         self.watch = MapWatch(show.map, self.map) if show.map else None
         self.models = models_of(show, around.roots)
         self.model = LiveModel.open(*self.models, show.engine)
-        self.transport = Transport(show.transport.bpm, show.transport.leader)
+        self.transport = Transport(show.transport.bpm, show.transport.leader or "choreo")
         self.stages = stages_of(show)
-        self.sources = sources_of(show, around)
+        self.sources = sources_of(show, around, ClockRelay(self.transport, self._commanded))
         recorder = recording.begin(self.sources, self.model, events) if recording is not None else None
         assembler = Assembler.of(self.sources, read_scale(Path(show.scale)) if show.scale else None, self.transport)
         ports = open_ports(show.ports, self.map, show.osc_style)
@@ -164,7 +182,26 @@ class Performance:
             self.clock, self.sources, assembler, self.model, Guards(self.map, STEP_US), self.keepers, recorder, events,
             self.stages, STEP_US, transport=self.transport,
         )  # fmt: skip
+        self._accompany()
         self.teacher = self._teacher()
+
+    def _accompany(self) -> None:
+        """What goes along with the ticks: ports kept in virtual time, a tempo that follows, MIDI clock out."""
+        tempo, virtual, beside = self.show.transport, self.around.speed == 0, self.loop.companions
+        if self.loop.origin_us:  # the first tick is beat 0, wherever the recording begins
+            self.transport.start(self.loop.origin_us)
+        if virtual:
+            beside.append(StepKeepers(self.keepers))
+        if tempo.follow_dancer:
+            beside.append(FollowDancer(self.transport))
+        if tempo.send_clock:
+            self.clock_out = ClockOut(self.transport, self.keepers, self.clock, threaded=not virtual)
+            if not self.clock_out.ports:
+                raise UsageError("MIDI clock is to be sent, and no port is MIDI", hint="add --out midi:NAME")
+            beside.append(self.clock_out)
+
+    def _commanded(self, command: str, t_us: int) -> None:
+        self.events.emit("source", t_us, source="midi-clock", state=f"transport {command}")
 
     def _teacher(self) -> Teacher | None:
         if not self.show.targets:
@@ -207,7 +244,7 @@ class Performance:
         helper = threading.Thread(target=self._beside, args=(ended, beside), name="beside", daemon=True)
         helper.start()
         try:
-            return self.loop.run(until_us, self.stop)
+            summary = self.loop.run(until_us, self.stop)
         finally:
             ended.set()
             helper.join(2.0)
@@ -215,13 +252,19 @@ class Performance:
                 self.watch.close()
             if self.teacher is not None:
                 self.teacher.close()
+        if summary.sources.get("-", {}).get("samples") == 0 and summary.reason == "ended":
+            raise DataError("nothing arrived on stdin", hint="pipe JSON Lines of SensorPacket into it")
+        return summary
 
     def _beside(self, ended: threading.Event, beside: Callable[[Performance], None] | None) -> None:
         """What goes on beside the loop, ten times a second: the map's file, the terminal."""
         while not ended.wait(BESIDE_S):
-            self.look_at_map()
-            if beside is not None:
-                beside(self)
+            for work in (beside, Performance.look_at_map):
+                try:
+                    if work is not None:
+                        work(self)
+                except Exception as e:  # this thread also hears the signals: nothing may end it
+                    self.tell(f"{type(e).__name__}: {e}", "error", where="beside")
 
     def look_at_map(self) -> None:
         """Take an edited control map over, or tell once why it is not taken."""
@@ -231,7 +274,7 @@ class Performance:
         if found is not None:
             try:
                 self.loop.reload_map(found)
-            except ChoreoError as e:
+            except (ChoreoError, FormatError) as e:
                 self._map_fault(str(e))
                 return
             self._fault = None
@@ -255,7 +298,7 @@ class Performance:
         """Read the models again from where they were found: another training may have ended there."""
         try:
             self.loop.swap(LiveModel.open(*models_of(self.show, self.around.roots), self.show.engine))
-        except (ChoreoError, OSError) as e:
+        except (ChoreoError, FormatError, OSError) as e:
             self.tell(f"the model stays as it was: {e}")
             return
         self.tell(f"playing {self.models[1]} as it is now")

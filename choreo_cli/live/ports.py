@@ -12,6 +12,7 @@ from formats.control_map import ControlMap
 FORMS = "midi:NAME, midi:virtual:NAME, osc:HOST:PORT, osc:PORT, ws:PORT, ws:, loop: or null:"
 LOCAL = "127.0.0.1"
 WEB_PORT = 8090
+BARE = ("loop", "null", "ws")
 
 
 def open_ports(
@@ -54,7 +55,8 @@ def _port(
     origins: Sequence[str],
 ) -> Port:
     kind, colon, rest = spec.partition(":")
-    if not colon:
+    # In YAML `loop:` would be a mapping, so the bare word will do.
+    if not colon and kind not in BARE:
         raise _bad(spec)
     if kind == "midi":
         from choreo_cli.live.midi import MidiPort

@@ -12,6 +12,7 @@ from choreo_cli.live.sample import Body
 from choreo_cli.motion.resample import MIN_POSE_FPS, native_period_us
 from formats.errors import FormatError
 from formats.foreign.model import PoseStream, Series
+from formats.foreign.pose_build import SYNTHETIC
 from formats.foreign.registry import Reader
 from formats.foreign.source import Source as File
 
@@ -63,7 +64,7 @@ def poses(stream: PoseStream, path: Path, *, name: str | None = None) -> Replay:
     body = Body(stream.joints, dims, stream.up, stream.units)
     return Replay(
         name or str(path), "pose", stream.t_us, stream.xyz, body=body, lines=[*lines, *stream.assumptions],
-        period_us=period if np.isfinite(period) else None,
+        period_us=period if np.isfinite(period) else None, synthetic=SYNTHETIC in stream.assumptions,
     )  # fmt: skip
 
 

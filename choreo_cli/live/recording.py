@@ -142,7 +142,7 @@ def rows(summary: Summary) -> list[tuple[str, str]]:
         ("held", f"{summary.held} frames repeat the last values"),
     ]
     for name, spread in summary.latency_ms.items():
-        if spread.get("n"):
+        if spread.get("n") and spread["max"] > 0:  # virtual time takes none
             told.append((name, f"p50 {spread['p50']:.2f} ms, p95 {spread['p95']:.2f}, max {spread['max']:.2f}"))
     told += [
         (f"port {name}", f"{f.get('messages', 0)} messages, {f.get('state', '')}") for name, f in summary.ports.items()

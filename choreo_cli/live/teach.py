@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from choreo_cli.errors import ChoreoError
 from choreo_cli.live.model import LiveModel
 from formats.columns import CONTROL_NAMES
+from formats.errors import FormatError
 
 F32 = NDArray[np.float32]
 LESSON_S = 60.0
@@ -138,7 +139,7 @@ class Teacher:
         """Open a model again from disk and play it from the next tick on; what plays stays when it cannot be used."""
         try:
             self._take_model(LiveModel.open(rps, mapper, self.engine))
-        except (ChoreoError, OSError) as e:
+        except (ChoreoError, FormatError, OSError) as e:
             self._say(f"the model stays as it was: {e}")
             return
         self._say(f"playing {mapper}")
@@ -184,7 +185,7 @@ class Teacher:
                 self._say(f"the lesson was not learned: {failed}")
                 return
             self._take_model(LiveModel.open(model.rps_folder, run, self.engine))
-        except (ChoreoError, OSError) as e:
+        except (ChoreoError, FormatError, OSError) as e:
             self._say(f"the lesson was not learned: {e}")
             return
         self._say(f"lesson {number} is learned and plays; u takes it back")
