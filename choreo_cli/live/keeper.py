@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -23,6 +24,8 @@ and the values were sent again; the next look that finds it well makes it `ok`."
 BACKOFF_S = (0.1, 0.2, 0.4, 0.8, 1.0)
 """Pauses between attempts, the last one repeated: a device that is back is found again within a second."""
 POLL_S = 0.05
+PATIENCE_S = 0.002
+"""The loop may wait so long for whoever is inside the port: the clock's thread is, for the length of one message."""
 _EVERY = np.ones(5, dtype=np.bool_)
 
 
@@ -67,7 +70,7 @@ class Keeper:
         self._check_ns = round(check_s * SECOND_NS)
         self._backoff_ns = tuple(round(s * SECOND_NS) for s in backoff_s)
         self._threaded = threaded
-        # Held by whoever is inside the port. The loop never waits for it.
+        # Held by whoever is inside the port.
         self._lock = threading.Lock()
         self._state_lock = threading.Lock()
         self._wake, self._stop = threading.Event(), threading.Event()
@@ -108,9 +111,9 @@ class Keeper:
         self._start_ns, self._origin_us = start_ns, origin_us
 
     def send(self, out: Outgoing) -> int:
-        """Hand values over, or hold them while the device is away; messages sent. Never raises, never waits."""
+        """Hand values over, or hold them while the device is away; messages sent. Never raises, hardly waits."""
         self._last = out
-        if self.state == LOST or not self._lock.acquire(blocking=False):
+        if self.state == LOST or not self._lock.acquire(timeout=PATIENCE_S):
             self._counts["held"] += 1
             self._resend = True
             return 0
@@ -127,7 +130,7 @@ class Keeper:
 
     def cue(self, cue: Cue) -> int:
         """Hand a cue over; one that falls into a loss is counted and gone, for a late cue is a wrong one."""
-        if self.state == LOST or not self._lock.acquire(blocking=False):
+        if self.state == LOST or not self._lock.acquire(timeout=PATIENCE_S):
             self._counts["cues_lost"] += 1
             return 0
         try:
@@ -140,7 +143,7 @@ class Keeper:
 
     def silence(self) -> None:
         """Silence the receiver; when it cannot be reached, as soon as it can."""
-        if self.state == LOST or not self._lock.acquire(blocking=False):
+        if self.state == LOST or not self._lock.acquire(timeout=PATIENCE_S):
             self._silence_due = True
             return
         try:
@@ -148,6 +151,19 @@ class Keeper:
         except Exception as e:
             self._lose(str(e))
             self._silence_due = True
+        finally:
+            self._lock.release()
+
+    def pass_on(self, do: Callable[[Any], object], wait_s: float = PATIENCE_S) -> bool:
+        """Do something else with the port, such as its clock; False while it is away or busy. Never raises."""
+        if self.state == LOST or not self._lock.acquire(timeout=wait_s):
+            return False
+        try:
+            do(self.port)
+            return True
+        except Exception as e:
+            self._lose(str(e))
+            return False
         finally:
             self._lock.release()
 

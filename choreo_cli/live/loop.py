@@ -21,7 +21,7 @@ from choreo_cli.live.assemble import PHASE, Frame
 from choreo_cli.live.clock import SECOND_NS, Clock
 from choreo_cli.live.guards import Guards
 from choreo_cli.live.latency import NONE, SPANS, Ring, span_ms, spread
-from choreo_cli.live.loop_parts import Assembles, Beats, Look, Model, Records, Stage, collected
+from choreo_cli.live.loop_parts import Assembles, Beats, Companion, Look, Model, Records, Stage, collected, remap_all
 from choreo_cli.live.port import Cue, Outgoing, Port
 from choreo_cli.live.sample import Source
 from choreo_cli.live.summary import Summary
@@ -60,6 +60,7 @@ class Loop:
     Attributes:
         frozen: Hold what is sent. Any thread may set it, like `neutral`.
         neutral: Lead the instrument to neutral and keep it there.
+        companions: Go along with the ticks, in this order; ended before the instrument is led to neutral.
         on_frame: Called on the loop's thread with every frame and its beat; must return at once.
     """
 
@@ -84,6 +85,7 @@ class Loop:
         self.period_us, self._period_ns = period_us, period_us * 1000
         self.ring = Ring() if recorder is None else recorder.ring
         self.frozen = self.neutral = False
+        self.companions: list[Companion] = []
         self.on_frame: Callable[[Frame, int], None] | None = None
         self.summary = Summary()
         self.gate = Gate()
@@ -91,6 +93,7 @@ class Loop:
         self._panic = False
         self._next_model: Model | None = None
         self._next_map: ControlMap | None = None
+        self._port_map = guards.map
         self._out: Outgoing | None = None
         self._frame: Frame | None = None
         self._none = np.full(len(CONTROL_NAMES), np.nan, np.float32)
@@ -110,13 +113,10 @@ class Loop:
         """Take another control map from the next tick on; callable from any thread but the loop's.
 
         Raises:
-            ConfigError: a port cannot do what it says; the old map stays.
+            ConfigError: a port cannot do what it says; the old map stays everywhere.
         """
-        for port in self.ports:
-            remap = getattr(port, "remap", None)
-            if remap is not None:
-                remap(control_map)
-        self._next_map = control_map
+        remap_all(self.ports, control_map, self._port_map)
+        self._next_map = self._port_map = control_map
 
     def panic(self) -> None:
         """Silence every port at the next tick and go to neutral; callable from any thread."""
@@ -158,8 +158,8 @@ class Loop:
         first = self.origin_us
         for source in self.sources:
             source.open(self.clock, self._start_ns + (source.origin_us - first) * 1000)
-        for port in self.ports:
-            begin = getattr(port, "begin", None)
+        for kept in (*self.ports, *self.companions):
+            begin = getattr(kept, "begin", None)
             if begin is not None:
                 begin(self._start_ns, first)
         throttle_ms = self.guards.map.throttle_ms
@@ -199,6 +199,8 @@ class Loop:
     def _tick(self, t_us: int, deadline: int, late: int, missed: int) -> None:
         clock, now = self.clock, deadline + late
         self._between(t_us, late, missed)
+        for companion in self.companions:
+            companion.tick(t_us, self._out)
         self._listen(now, t_us, missed * self.period_us)
         frame = self.assembler.frame(t_us)
         self._frame = frame
@@ -349,6 +351,9 @@ class Loop:
     def _end(self) -> None:
         """Neutral, silence, everything given back; whatever fails, the rest is done."""
         summary = self.summary
+        for companion in self.companions:
+            with contextlib.suppress(Exception):
+                getattr(companion, "end", lambda: None)()
         with contextlib.suppress(Exception):
             self._goodbye()
         self._silence()

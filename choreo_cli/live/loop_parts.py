@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from choreo_cli.live.assemble import Frame
 from choreo_cli.live.latency import Ring
-from choreo_cli.live.port import Cue, Outgoing
+from choreo_cli.live.port import Cue, Outgoing, Port
 from choreo_cli.live.sample import Sample
+from formats.control_map import ControlMap
 
 F32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
@@ -26,7 +27,8 @@ YOUNG = 20_000
 class Model(Protocol):
     """See `live.model.LiveModel`."""
 
-    window: int
+    @property
+    def window(self) -> int: ...
 
     def step(self, x: F32, mask: Bool) -> tuple[F32, F32]: ...
 
@@ -54,6 +56,17 @@ class Stage(Protocol):
     """See `live.stages.Stages`."""
 
     def step(self, frame: Frame, z: F32, y: F32, transport: Any) -> Sequence[Cue]: ...
+
+
+class Companion(Protocol):
+    """Something that goes along with the ticks: the MIDI clock, in virtual time the ports' keepers.
+
+    It may have more, and then it is used: `begin(start_ns, origin_us)` as ports have it, and `end()`.
+    """
+
+    def tick(self, t_us: int, out: Outgoing | None) -> None:
+        """A tick begins, `out` was sent last. Returns at once and never raises."""
+        ...
 
 
 class Records(Protocol):
@@ -85,6 +98,26 @@ class Look:
     t_us: int
     missed: int
     arrival_to_sent_ms: NDArray[np.float64]
+
+
+def remap_all(ports: Sequence[Port], new: ControlMap, old: ControlMap) -> None:
+    """Give every port that has numbers from it another control map, or none of them.
+
+    Raises:
+        ConfigError: of the port that cannot take it; those before it have the old one again.
+    """
+    done: list[Any] = []
+    for port in ports:
+        remap = getattr(port, "remap", None)
+        if remap is None:
+            continue
+        try:
+            remap(new)
+        except BaseException:
+            for each in done:
+                each(old)
+            raise
+        done.append(remap)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from formats.packets import CONTROLS
 CONTROL_CHANGE, NOTE_ON, NOTE_OFF = 0xB0, 0x90, 0x80
 ALL_NOTES_OFF, RESET_CONTROLLERS = 123, 121
 CLOCK, START, CONTINUE, STOP = 0xF8, 0xFA, 0xFB, 0xFC
+SONG_POSITION = 0xF2
 FINE = 32
 """From the controller of the upper seven bits to that of the lower seven."""
 GESTURE_NOTE, PLAN_NOTE = 36, 84
@@ -159,6 +160,11 @@ class MidiPort:
     def transport(self, status: int) -> None:
         """Send `START`, `CONTINUE` or `STOP`. Raises PortLost."""
         self._write((status,))
+
+    def song_position(self, sixteenths: int) -> None:
+        """Say where the next CONTINUE goes on: 14 bits, so it begins anew after 1024 bars. Raises PortLost."""
+        place = sixteenths & 0x3FFF
+        self._write((SONG_POSITION, place & 0x7F, place >> 7))
 
     def silence(self) -> None:
         """Notes of ours off, all notes off (123) and controllers reset (121) on the channel; never raises."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from choreo_cli.errors import ChoreoError, UsageError
 from choreo_cli.live.clock import Clock
-from choreo_cli.live.midi import CLOCK, CONTINUE, CONTROL_CHANGE, START, STOP
+from choreo_cli.live.midi import CLOCK, CONTINUE, CONTROL_CHANGE, SONG_POSITION, START, STOP
 from choreo_cli.live.midi_clock import MidiClockEstimator
 from choreo_cli.live.midi_link import MidiLink
 from choreo_cli.live.sample import Body, Sample
@@ -20,7 +20,6 @@ from formats.packets import CONTROLS
 
 ROOM = 4096
 """Messages that may wait for a poll; when more come, the oldest go: the newest position of a fader counts."""
-SONG_POSITION = 0xF2
 WATCH_S = 1.0
 Heard = tuple[int, tuple[int, ...]]
 

@@ -20,10 +20,14 @@ class Tempo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The transport: who leads, and how fast it starts."""
 
     bpm: Annotated[float, Meta(ge=20, le=400, description="Tempo at the start [beats/min]")] = 120.0
-    leader: Annotated[Literal["choreo", "midi-clock", "osc", "audio", "tap"], Meta(description="Whose beat it is")] = (
-        "choreo"
-    )
+    leader: Annotated[
+        Literal["choreo", "midi-clock", "osc", "audio", "tap"] | None,
+        Meta(description="Whose beat it is; without it a midi-clock source leads, else choreo"),
+    ] = None
     send_clock: Annotated[bool, Meta(description="Send MIDI clock on the MIDI ports")] = False
+    follow_dancer: Annotated[
+        bool, Meta(description="The control tempo_scale moves our own tempo; only while choreo leads")
+    ] = False
 
 
 class Show(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -82,15 +86,34 @@ def with_options(show: Show, given: dict[str, Any]) -> Show:
     return msgspec.structs.replace(show, **chosen)
 
 
+def led(show: Show) -> Show:
+    """The show with its leader named: a source that is a MIDI clock leads unless somebody else was asked to.
+
+    Raises:
+        UsageError: the leader's source is missing, two clocks, or a dancer to follow under somebody else's lead.
+    """
+    clocks = [s for s in show.sources if s.startswith("midi-clock:")]
+    leader = show.transport.leader or ("midi-clock" if clocks else "choreo")
+    if leader == "midi-clock" and len(clocks) != 1:
+        if clocks:
+            raise UsageError(f"two MIDI clocks: {' and '.join(clocks)}", hint="name the one that leads")
+        raise UsageError("--leader midi-clock, and no source is one", hint="add --source midi-clock:PORT")
+    if show.transport.follow_dancer and leader != "choreo":
+        raise UsageError(
+            f"transport.follow_dancer: {leader} leads the tempo", hint="leave it out, or write leader: choreo"
+        )
+    return msgspec.structs.replace(show, transport=msgspec.structs.replace(show.transport, leader=leader))
+
+
 def checked(show: Show) -> Show:
-    """The show, when its words are ones that exist. Raises UsageError with the nearest one."""
+    """The show, when its words exist, with its leader named. Raises UsageError with the nearest one, or as `led`."""
     for option, value, known in (
         ("--osc-style", show.osc_style, STYLES),
         ("--leader", show.transport.leader, LEADERS),
         ("--engine", show.engine, ENGINES),
     ):
-        if value not in known:
+        if value is not None and value not in known:
             near = get_close_matches(value, known, 1)
             hint = f"did you mean: {near[0]}?" if near else f"one of {', '.join(known)}"
             raise UsageError(f"{option} {value} is not known", hint=hint)
-    return show
+    return led(show)

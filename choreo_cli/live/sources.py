@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from choreo_cli.errors import NoInputError, UsageError
 from choreo_cli.live.replay import STEP_US
 from choreo_cli.live.sample import Source
+
+if TYPE_CHECKING:
+    from choreo_cli.live.relays import ClockRelay
 
 FORMS = (
     "FILE (frames, a folder of sessions, poses, heart rate, packets), - (packets on stdin), osc:PORT[:PRESET], "
@@ -27,6 +30,7 @@ def open_source(
     stdin: Any = None,
     beats: bool = False,
     near_bpm: float | None = None,
+    relay: ClockRelay | None = None,
 ) -> list[Source]:
     """The sources that a word names; the loop opens them.
 
@@ -39,6 +43,7 @@ def open_source(
         stdin: Binary stream behind `-`.
         beats: A sound source also gives the beats heard in it (for a transport led by `audio`).
         near_bpm: The tempo in which that sound is felt, roughly.
+        relay: Where a MIDI clock's start and stop go; None where it does not lead.
 
     Raises:
         UsageError: no such form, or a file of a kind that cannot be played.
@@ -60,7 +65,7 @@ def open_source(
     if colon and kind in DEVICES and not Path(spec).exists():
         if kind in ("audio", "jack", "portaudio"):
             return [_sound(kind, rest, spec, beats, near_bpm)]
-        return [_device(kind, rest, spec, listen, mapping)]
+        return [_device(kind, rest, spec, listen, mapping, relay)]
     found = _file(Path(spec), spec, session, repeats)
     return [found] if found is not None else [_sound("audio", spec, spec, beats, near_bpm)]
 
@@ -78,7 +83,9 @@ def _sound(kind: str, rest: str, spec: str, beats: bool, near_bpm: float | None)
     return (JackIn if kind == "jack" else PortAudioIn)(rest or None, beats=beats, near_bpm=near_bpm)
 
 
-def _device(kind: str, rest: str, spec: str, listen: str, mapping: Mapping[str, Any] | None) -> Source:
+def _device(
+    kind: str, rest: str, spec: str, listen: str, mapping: Mapping[str, Any] | None, relay: ClockRelay | None
+) -> Source:
     if kind == "osc":
         return _osc(rest, spec, listen, mapping)
     if kind == "lsl":
@@ -93,8 +100,7 @@ def _device(kind: str, rest: str, spec: str, listen: str, mapping: Mapping[str, 
         return BleHeart(rest or None)
     from choreo_cli.live.midi_in import MidiClockIn
 
-    clock: Any = MidiClockIn(rest)
-    made: Source = clock
+    made: Source = MidiClockIn(rest, relay.estimator if relay else None, relay)
     return made
 
 

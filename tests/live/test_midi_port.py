@@ -413,7 +413,7 @@ def test_clock_in_gives_position_and_tempo_of_the_other_transport() -> None:
     inbox.feed([0xF2, 0x10, 0x01], [0xFB])  # 144 sixteenths: beat 36
     (again,) = play(25)
     assert again.values[0] == pytest.approx(37.0, abs=0.05)
-    assert [what for what, _ in told] == ["start", "stop", "continue"]
+    assert [what for what, _ in told] == ["start", "stop", "position", "continue"]
     assert source.facts()["pulses"] == 170
 
 

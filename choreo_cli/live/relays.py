@@ -1,0 +1,141 @@
+"""What stands between the parts of a performance: who moves the beat, who may not, and what runs beside each tick."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from choreo_cli.errors import UsageError
+from choreo_cli.live.keeper import Keeper
+from choreo_cli.live.midi_clock import MidiClockEstimator
+from choreo_cli.live.port import Outgoing
+from choreo_cli.live.sample import Body, Sample, Source
+from choreo_cli.live.transport import FOLLOWED, Transport
+from formats.packets import CONTROLS
+
+TEMPO_SCALE = CONTROLS.index("tempo_scale")
+WANTED = {
+    "midi-clock": "--source midi-clock:PORT, see run-live --list",
+    "osc": "--source osc:PORT and send /choreo/beat, or --map ADDR:IDX=beat",
+    "audio": "--source audio:FILE, jack: or portaudio:",
+}
+"""What to add when a leader has no source."""
+
+
+class ClockRelay:
+    """Start, stop, continue and song position of somebody else's MIDI clock, on their way to our transport.
+
+    Its pulses take the way of all samples; the estimator turns them into positions.
+
+    Args:
+        transport: What is moved.
+        tell: Called with each command and its session time.
+    """
+
+    def __init__(self, transport: Transport, tell: Callable[[str, int], None] | None = None) -> None:
+        self.transport, self.estimator, self._tell = transport, MidiClockEstimator(), tell
+
+    def __call__(self, command: str, t_us: int) -> None:
+        """Do a command that was heard at a session time."""
+        transport, at = self.transport, self.estimator.position
+        if command == "start":
+            transport.start(t_us)
+        elif command == "continue":
+            transport.start(t_us, at)
+        elif command == "stop":
+            transport.stop(t_us)
+        elif command == "position" and not transport.running:
+            transport.locate(at)
+        if self._tell is not None:
+            self._tell(command, t_us)
+
+
+class WithoutBeats:
+    """A source whose beats are left out, because somebody else leads."""
+
+    name: str
+    body: Body | None
+    audio_hz: int | None
+
+    def __init__(self, source: Source, leader: str) -> None:
+        self._source, self._leader = source, leader
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._source, name)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """See `Source`."""
+        return tuple(k for k in self._source.kinds if k != "beat")
+
+    @property
+    def origin_us(self) -> int:
+        """See `Source`."""
+        return self._source.origin_us
+
+    @origin_us.setter
+    def origin_us(self, t_us: int) -> None:
+        self._source.origin_us = t_us
+
+    def poll(self, now_ns: int) -> Sequence[Sample]:
+        """See `Source`."""
+        return [s for s in self._source.poll(now_ns) if s.kind != "beat"]
+
+    def said(self) -> list[str]:
+        """See `Source`."""
+        return [*self._source.said(), f"{self._source.name}: its beat is not followed, {self._leader} leads"]
+
+
+def led_by(sources: Sequence[Source], specs: Sequence[str], leader: str) -> list[Source]:
+    """The sources with the beats of those left out that are not the leader.
+
+    Recordings and pipes are nobody's leader and keep theirs: the transport takes them when it follows at all.
+
+    Args:
+        sources: What the words named, one for each.
+        specs: The words.
+        leader: Of the transport.
+
+    Raises:
+        UsageError: the leader has no source that gives beats; the message names what to add.
+    """
+    kind = {"jack": "audio", "portaudio": "audio"}
+    found: list[Source] = []
+    leads = False
+    for source, spec in zip(sources, specs, strict=True):
+        word = spec.partition(":")[0]
+        own = kind.get(word, word)
+        foreign = own in FOLLOWED and own != leader and "beat" in source.kinds
+        # Under our own lead OSC beats are refused by the transport; only a clock was named for its beat alone.
+        if foreign and (leader in FOLLOWED or own == "midi-clock"):
+            found.append(WithoutBeats(source, leader))
+        else:
+            found.append(source)
+            leads = leads or ("beat" in source.kinds and (leader != "midi-clock" or own == leader))
+    if leader in FOLLOWED and not leads:
+        raise UsageError(f"--leader {leader}, and no source gives that beat", hint=f"add {WANTED[leader]}")
+    return found
+
+
+class FollowDancer:
+    """Our own tempo times the control tempo_scale, while choreo leads: the transport refuses it otherwise."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def tick(self, t_us: int, out: Outgoing | None) -> None:
+        """Run on at the tempo that was sent last."""
+        if out is not None:
+            self._transport.scale(float(out.values[TEMPO_SCALE]), t_us)
+
+
+class StepKeepers:
+    """Looks after the ports in virtual time, where their keepers have no threads."""
+
+    def __init__(self, keepers: Sequence[Keeper]) -> None:
+        self._keepers = list(keepers)
+
+    def tick(self, t_us: int, out: Outgoing | None) -> None:
+        """Let every keeper do what is due."""
+        for keeper in self._keepers:
+            keeper.step()
