@@ -36,6 +36,7 @@ SILENT_PERIODS = 5
 PERIODS = 16
 ROW_LIMIT_US = SILENT_PERIODS * STEP_US
 KEPT_FRAMES = 512
+SAME_STAMP_NS = 2000
 HEART_SILENT_US = 5_000_000
 
 
@@ -135,6 +136,8 @@ class Assembler:
             self._motion = MotionStream(scale, self.body.joints, self.body.dims, self.body.up, period_us=period_us)
         self._accel: Any = None
         self._audio: Any = None
+        self._steady: Any = None
+        self._distance: int | None = None
         self._heart = HeartStream()
         self._heart_held = self._sounding = False
         self.target = np.full(5, np.nan, np.float32)
@@ -284,7 +287,7 @@ class Assembler:
         if np.shape(sample.values) != self._motion.shape:
             self._count("shape")
             return
-        self._moved(self._motion.push(sample.t_us, sample.values), sample.t_us)
+        self._moved(self._motion.push(self._when(sample), sample.values), sample.t_us)
 
     def _take_accel(self, sample: Sample) -> None:
         if self._accel is None:
@@ -294,7 +297,24 @@ class Assembler:
         if np.shape(sample.values) != (3,):
             self._count("shape")
             return
-        self._moved(self._accel.push(sample.t_us, sample.values), sample.t_us)
+        self._moved(self._accel.push(self._when(sample), sample.values), sample.t_us)
+
+    def _when(self, sample: Sample) -> int:
+        """When a body was measured: evened out where the only stamp is that of arrival, which a network scatters.
+
+        A sensor's own stamps wander against the arrivals; stamps made on arrival keep one distance to them.
+        """
+        distance = sample.t_us * 1000 - sample.t_arrival_ns
+        by_arrival = self._distance is not None and abs(distance - self._distance) <= SAME_STAMP_NS
+        self._distance = distance
+        if self._period is not None or not by_arrival:
+            return sample.t_us
+        if self._steady is None:
+            from choreo_cli.motion.stream import Steady
+
+            self._steady = Steady()
+        when: int = self._steady.at(sample.t_us)
+        return when
 
     def _moved(self, rows: list[tuple[int, F32]], t_us: int) -> None:
         limit = self._sensors["mot"].note(t_us)

@@ -199,6 +199,39 @@ def test_poses_become_motion_with_the_scale_given_and_jitter_free_masks() -> Non
     assert hold_until(made, 240 * 33_333 // STEP * STEP, 0) <= 200_000
 
 
+@pytest.mark.parametrize("fps", [30, 60])
+def test_a_body_that_a_network_scatters_keeps_its_motion(fps: int) -> None:
+    """Arrivals late by up to two periods and in bursts; energy stays near that of the steady stream."""
+    rng = np.random.default_rng(fps)
+    true = np.round(np.arange(12 * fps) * 1e6 / fps).astype(np.int64)
+    late = np.maximum.accumulate(true + np.abs(rng.normal(0, 0.7e6 / fps, len(true))).astype(np.int64)) + np.arange(
+        len(true)
+    )
+    rest = rng.normal(0, 0.5, (5, 3))
+    sway = 0.2 * np.sin(2 * np.pi * 1.5 * true / 1e6)[:, None, None] * rng.uniform(0.3, 1, (1, 5, 3))
+    poses = (rest + sway).astype(np.float32)
+
+    def heard(arrivals: np.ndarray, period_us: float | None) -> tuple[np.ndarray, np.ndarray]:
+        made, at, rows, masks = Assembler(BODY, Scale(3.0, 300.0, 1.7), period_us=period_us), 0, [], []
+        for t in range(0, 12_000_000, STEP):
+            while at < len(arrivals) and arrivals[at] <= t:
+                made.take(Sample("pose", int(arrivals[at]), int(arrivals[at]) * 1000, poses[at]))
+                at += 1
+            frame = made.frame(t)
+            rows.append(float(frame.values[0]))
+            masks.append(bool(frame.mask[0]))
+        return np.array(rows[200:]), np.array(masks[200:])
+
+    clean, _ = heard(true, 1e6 / fps)
+    scattered, mask = heard(late, None)
+    assert mask.all()
+    n = len(clean)  # the network's own delay is not taken out: up to three frames
+    alike = max(np.corrcoef(clean[: n - k], scattered[k:])[0, 1] for k in range(4))
+    assert alike > 0.85
+    _, taken_at_their_word = heard(late, 1e6 / fps)
+    assert taken_at_their_word.mean() < 0.2
+
+
 def test_an_accelerometer_has_motion_but_no_sway() -> None:
     made = Assembler(None, Scale(1.0, 30.0, NAN), period_us=10_000)
     for k in range(600):
