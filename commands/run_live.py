@@ -43,9 +43,11 @@ def run_live(
     listen: o.Listen = None,
     bpm: o.Bpm = None,
     leader: o.Leader = None,
+    send_clock: o.SendClock = None,
     planner: o.Planner = None,
     gesture: o.Gesture = None,
     lookahead: o.Lookahead = None,
+    offset: o.Offset = None,
     targets: o.Targets = None,
     engine: o.Engine = None,
     speed: o.Speed = "1",
@@ -75,7 +77,7 @@ def run_live(
         "checkpoint": _text(checkpoint), "source": source or None, "session": session, "out": out or None,
         "osc_style": osc_style, "map": _text(map_file), "scale": _text(scale), "listen": listen, "bpm": bpm,
         "leader": leader, "planner": planner or None, "gesture": _text(gesture), "lookahead": _text(lookahead),
-        "targets": targets, "engine": engine,
+        "targets": targets, "engine": engine, "offset": _text(offset), "send_clock": send_clock or None,
     }  # fmt: skip
     asked = _show(show, given)
     if soundcheck or solo is not None:

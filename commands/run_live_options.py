@@ -42,6 +42,14 @@ Gesture = Annotated[Path | None, typer.Option("--gesture", metavar="RUN", help="
 Lookahead = Annotated[
     Path | None, typer.Option("--lookahead", metavar="RUN", help="The planner hears of the coming bar.")
 ]
+Offset = Annotated[
+    Path | None,
+    typer.Option(
+        "--offset", metavar="FILE",
+        help="Of calibrate latency: announced plans go out earlier by it, at most a beat; all else at once.",
+    ),
+]  # fmt: skip
+SendClock = Annotated[bool | None, typer.Option("--send-clock", help="MIDI clock to the MIDI ports, 24 to a beat.")]
 Targets = Annotated[
     str | None, typer.Option("--record-targets", metavar="midi:PORT|osc:PORT", help="Faders to learn from.")
 ]

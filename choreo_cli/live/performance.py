@@ -171,7 +171,7 @@ class Performance:
         self.models = models_of(show, around.roots)
         self.model = LiveModel.open(*self.models, show.engine)
         self.transport = Transport(show.transport.bpm, show.transport.leader or "choreo")
-        self.stages = stages_of(show)
+        self.stages = stages_of(show, self.model.rps.sha256)
         self.sources = sources_of(show, around, ClockRelay(self.transport, self._commanded))
         recorder = recording.begin(self.sources, self.model, events) if recording is not None else None
         assembler = Assembler.of(self.sources, read_scale(Path(show.scale)) if show.scale else None, self.transport)
@@ -183,6 +183,8 @@ class Performance:
             self.stages, STEP_US, transport=self.transport,
         )  # fmt: skip
         self._accompany()
+        if show.offset and not show.lookahead:
+            self.tell("the offset changes nothing: only what a look-ahead announces can go out earlier", "plan")
         self.teacher = self._teacher()
 
     def _accompany(self) -> None:
@@ -353,13 +355,29 @@ def models_of(show: Show, roots: Mapping[str, str]) -> tuple[Path, Path]:
     return checkpoints()
 
 
-def stages_of(show: Show) -> Stages | None:
-    """Gestures, look-ahead and planner of a show, None without. Raises UsageError, FormatError."""
+def stages_of(show: Show, rps_sha256: str = "") -> Stages | None:
+    """Gestures, look-ahead and planner of a show, None without.
+
+    Args:
+        show: What to play.
+        rps_sha256: Weights of its M1, empty = not known.
+
+    Raises:
+        UsageError: a look-ahead without a planner. NoInputError: no offset file.
+        FormatError, DataError: a run or an offset file that is not usable here.
+    """
     if show.lookahead and not show.planner:
         raise UsageError("the look-ahead tells the planner what comes", hint="add --planner")
+    advance_us = 0
+    if show.offset:
+        from choreo_cli.live.calibrate_latency import Offset
+
+        advance_us = Offset.read(show.offset).advance_us
     if not (show.gesture or show.planner):
         return None
     from choreo_cli.reflex.planner import Rules
 
     plan = Rules() if show.planner else None
-    return Stages.open(show.gesture or None, show.lookahead or None, plan, STEP_US)
+    return Stages.open(
+        show.gesture or None, show.lookahead or None, plan, STEP_US, rps_sha256=rps_sha256, advance_us=advance_us
+    )

@@ -135,6 +135,14 @@ def parent_folder(folder: Path, roots: Mapping[str, str] | None = None, role: st
     return _inside(_root(manifest, parent["root"], roots or {}), parent["path"]), str(parent["sha256"])
 
 
+def parent_sha256(folder: Path, role: str = "rps") -> str | None:
+    """Hash of the weights of a run's parent; None when there is no record or no such parent. Raises FormatError."""
+    manifest = _run_manifest(folder)
+    entries = manifest.entries if manifest is not None else []
+    parent = next((p for e in entries[:1] for p in e["parents"] if p["role"] == role), None)
+    return None if parent is None else str(parent["sha256"])
+
+
 def parent_rps(folder: Path, roots: Mapping[str, str] | None = None, role: str = "rps") -> Rps:
     """M1 of a finished run that stands on it; see `parent_folder`.
 

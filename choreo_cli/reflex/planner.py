@@ -93,6 +93,7 @@ class Planner:
         self._activity: list[float] = []
         self._accent: list[float] = []
         self._whole = False
+        self._early: tuple[Event, float] | None = None
         self._start_beat()
 
     def _start_beat(self) -> None:
@@ -133,6 +134,33 @@ class Planner:
             self._accented += 1
         return event
 
+    def announce(self, ahead: float | None) -> Event | None:
+        """Say already in the last beat of a bar what the look-ahead sees in the next one; `step` will not repeat it.
+
+        The bar so far stands for the whole one. It is as binding as a word on the bar line: the plateau and the bars
+        without an event follow from it there.
+
+        Args:
+            ahead: As in `step`.
+
+        Returns:
+            An announced event of the coming bar line, at most one for each; None off the last beat.
+        """
+        rules, line = self.rules, self._beat + 1
+        last = self._beat >= 0 and line % rules.beats_per_bar == 0 and len(self._activity) == rules.beats_per_bar - 1
+        if not last or self._early is not None or self._rest or not self._measured or ahead is None:
+            return None
+        level = _log((sum(self._activity) + self._sum / self._measured) / rules.beats_per_bar)
+        coming = _log(ahead) - self._bias
+        if not math.isfinite(level + self._plateau) or abs(level - self._plateau) >= self.threshold:
+            return None  # the past says something itself, on the bar line
+        step = self._announcement(level, coming)
+        if not step:
+            return None
+        event = Event(self._kind(step, coming, sudden=True), line, step, announced=True)
+        self._early = event, coming
+        return event
+
     def _end_beat(self) -> None:
         if self._whole:
             enough = self._measured > 0 and self._measured >= self.rules.least * self._frames
@@ -147,8 +175,13 @@ class Planner:
             return None
         level = _log(sum(self._activity) / len(self._activity))
         self._learn_trust(level)
+        early, self._early = self._early, None
         guess = _log(ahead) if ahead is not None else math.nan
-        event = self._judge(beat, level, guess - self._bias if math.isfinite(self._bias) else math.nan)
+        event = None
+        if early is not None and early[0].beat == beat:
+            self._speak(beat, early[0].kind, early[0].strength, early[1], announced=True)
+        else:
+            event = self._judge(beat, level, guess - self._bias if math.isfinite(self._bias) else math.nan)
         self._guess = guess
         if math.isfinite(level):
             self._rises = (self._rises[1], level - self._level if math.isfinite(self._level) else 0.0)
