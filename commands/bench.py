@@ -10,6 +10,7 @@ import typer
 
 from choreo_cli import options, streams
 from choreo_cli.errors import ExitCode, UsageError
+from choreo_cli.metrics.suites import LANES, SUITES
 
 app = options.app()
 EXITS = (ExitCode.NO, ExitCode.PARTIAL, ExitCode.CANTCREAT, ExitCode.IO)
@@ -18,71 +19,13 @@ EXAMPLES = (
     ("choreo bench data --only data.feed --only data.pair_rows -o feed.json", "Two rows, kept"),
     ("choreo bench data --quick | choreo inspect - --lines", "Small sizes, one row a line"),
     ("choreo bench train --table", "What training promises: time in arithmetic, memory over a thousand hours"),
+    ("choreo bench live --table", "What run-live promises: model step, loop, cadence, OSC, memory"),
 )
-# module -> what it is called with for --quick, and the rows it measures with what they mean
-SUITES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
-    "choreo_cli.metrics.bench_start": (
-        {"count": 3},
-        {
-            "data.start_help": "slowest help page against a bare typer program; one row more for each page",
-            "data.start_modules": "heavy packages that help pages load",
-        },
-    ),
-    "choreo_cli.metrics.bench_install": (
-        {},
-        {
-            "data.install_size": "base install on disk",
-            "data.install_time": "from a clone to a finished discover | pair (with --install)",
-        },
-    ),
-    "choreo_cli.audio.bench": (
-        {"seconds": 20.0, "repeats": 1},
-        {
-            "data.audio_mp3": "MP3 to mel, chroma, MFCC, onset and beats against a plain librosa script",
-            "data.audio_features": "the same with decoding apart",
-            "data.audio_mel_error": "mel spectrum against librosa's",
-        },
-    ),
-    "choreo_cli.dataset.bench": (
-        {"rows": 200_000, "repeats": 2},
-        {
-            "data.pair_rows": "joining and writing a million pose rows against pandas",
-            "data.feed": "windows from the pack against random Parquet row groups",
-            "data.feed_torch": "the same through a torch DataLoader",
-        },
-    ),
-    "choreo_cli.sessions.bench_discover": (
-        {"files": 2000, "again": 500, "count": 1},
-        {
-            "data.discover_walk": "walking 100,000 files against scandir and stat",
-            "data.discover_first": "first run over them against a bare read and hash loop, wall",
-            "data.discover_again": "10,000 unchanged files beyond start-up, against git status",
-        },
-    ),
-    "choreo_cli.sessions.bench_pair": (
-        {"entries": 600, "sessions": 1, "minutes": 0.4, "count": 1},
-        {
-            "data.memory": "peak of discover and pair over 100,000 recordings, above import",
-            "data.end_to_end": "discover | pair on a synthetic set",
-        },
-    ),
-    "choreo_cli.training.bench": (
-        {"rows": 2_000_000, "steps": 40, "session_rows": 3000},
-        {
-            "train.rps_share": "share of an epoch of M1 in forward, backward and optimiser",
-            "train.mapper_share": "the same of M3",
-            "train.memory": "anonymous memory of training on a sparse pack of 180 M rows (1,000 h)",
-        },
-    ),
-}
-
-
-LANES = {"data": "start-up, discover, features, pair, feed, memory", "train": "training and its memory"}
 
 
 @app.command()
 def bench(
-    suite: Annotated[str, typer.Argument(metavar="data|train", help="Which lane to measure.")],
+    suite: Annotated[str, typer.Argument(metavar="data|train|live", help="Which lane to measure.")],
     *,
     only: Annotated[
         list[str] | None, typer.Option("--only", metavar="NAME", help="This row, or all below it; repeatable.")
@@ -98,7 +41,7 @@ def bench(
     quiet: options.Quiet = False,
     log_json: options.LogJson = None,
 ) -> int:
-    """Measure speed and memory of a lane: data (start-up, discover, features, pair, feed, memory) or train.
+    """Measure speed and memory of a lane: data (start-up, discover, features, pair, feed, memory), train or live.
 
     Each row stands beside a baseline measured in the same run and beside its floor, the least it could cost. Nothing
     else should run on the machine. Exit 1 when a goal is missed; a row that cannot be judged says why and does not

@@ -27,7 +27,7 @@ LOOK_S = 0.05
 SETTLE_S, LEAVE_S = 0.5, 0.3
 """Left out: after the first tick, and before the process has ended."""
 NO_PROC = "needs Linux: /proc"
-NAMES = ("memory_rss", "memory_growth", "memory_descriptors", "memory_threads")
+NAMES = ("rss", "growth", "files", "threads")
 
 
 @dataclass(slots=True)
@@ -57,11 +57,12 @@ class Looks:
         return [v for v, at in zip(values, self.at, strict=True) if self.begun + SETTLE_S < at < self.ended - LEAVE_S]
 
 
-def bench(*, minutes: float = MINUTES) -> list[dict[str, Any]]:
+def bench(*, minutes: float = MINUTES, beside: bool = True) -> list[dict[str, Any]]:
     """Metric entries of the memory of a performance.
 
     Args:
         minutes: Minutes of frames, played at 100x.
+        beside: Also measure the bundled session, and a process that has imported torch, which take seconds.
     """
     if not Path("/proc/self/status").exists():
         return [entry(f"live.{name}", None, "B", "lower", why=NO_PROC) for name in NAMES]
@@ -69,8 +70,8 @@ def bench(*, minutes: float = MINUTES) -> list[dict[str, Any]]:
         folder = Path(name)
         frames = long_frames(folder / "frames.parquet", minutes)
         whole = watched(folder, ["--source", str(frames), "--speed", f"{SPEED:g}", "--out", f"osc:127.0.0.1:{port}"])
-        demo = watched(folder, ["--speed", "50", "--out", f"osc:127.0.0.1:{port}"])
-    return rows(whole, demo, minutes, _imports())
+        demo = watched(folder, ["--speed", "50", "--out", f"osc:127.0.0.1:{port}"]) if beside else None
+    return rows(whole, demo, minutes, imported("numpy", *(["torch"] if beside else [])))
 
 
 def long_frames(file: Path, minutes: float) -> Path:
@@ -155,10 +156,10 @@ def look(looks: Looks, pid: int, at: float) -> None:
     looks.descriptors.append(files)
 
 
-def _imports() -> dict[str, float]:
-    """Bytes in memory after imports in processes of their own; torch is left out where it is not installed."""
+def imported(*names: str) -> dict[str, float]:
+    """Bytes in memory after an import in a process of its own; a package that is not installed is left out."""
     found = {}
-    for name in ("numpy", "torch"):
+    for name in names:
         code = f"import {name}; print(open('/proc/self/status').read())"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         line = next((row for row in done.stdout.splitlines() if row.startswith("VmRSS:")), None)
@@ -171,7 +172,8 @@ def growth(looks: Looks) -> float:
     """Most memory of the last quarter of the performance beyond that of the first."""
     rss = looks.steady(looks.rss)
     quarter = max(1, len(rss) // 4)
-    return max(0.0, max(rss[-quarter:]) - max(rss[:quarter]))
+    grown: float = max(rss[-quarter:]) - max(rss[:quarter])
+    return max(0.0, grown)
 
 
 def spread_of(values: list[int]) -> int:
@@ -179,26 +181,26 @@ def spread_of(values: list[int]) -> int:
     return max(values) - min(values)
 
 
-def rows(whole: Looks, demo: Looks, minutes: float, imports: dict[str, float]) -> list[dict[str, Any]]:
+def rows(whole: Looks, demo: Looks | None, minutes: float, imports: dict[str, float]) -> list[dict[str, Any]]:
     """Entries of a long performance and of the one without arguments."""
     params = {
         "minutes": minutes, "speed": SPEED, "ticks": whole.stop.get("ticks"), "missed": whole.stop.get("missed"),
         "playing": round(max(whole.steady(whole.rss), default=0)), "looks": len(whole.at), "recorded": True,
     }  # fmt: skip
     n = len(whole.steady(whole.rss))
-    if not n or not demo.rss:
+    if not n:
         return [entry(f"live.{name}", None, "B", "lower", params=params, why="it was too short") for name in NAMES]
     base: Named | None = ("import torch", imports["torch"]) if "torch" in imports else None
     floor: Named | None = ("import numpy", imports["numpy"]) if "numpy" in imports else None
     descriptors, threads = whole.steady(whole.descriptors), whole.steady(whole.threads)
-    without = {**params, "demo_session": round(max(demo.rss))}
+    without = params if demo is None else {**params, "demo_session": round(max(demo.rss))}
     return [
-        entry("live.memory_rss", max(whole.rss), "B", "lower", n=n, baseline=base, floor=floor,
+        entry("live.rss", max(whole.rss), "B", "lower", n=n, baseline=base, floor=floor,
               goal=("<=", RSS_GOAL), params=without),
-        entry("live.memory_growth", growth(whole), "B", "lower", n=n, floor=("none", 0),
+        entry("live.growth", growth(whole), "B", "lower", n=n, floor=("none", 0),
               goal=("<=", GROWTH_GOAL), params=params),
-        entry("live.memory_descriptors", spread_of(descriptors), "files", "lower", n=n, floor=("none", 0),
+        entry("live.files", spread_of(descriptors), "files", "lower", n=n, floor=("none", 0),
               goal=("<=", 0), params={"least": min(descriptors), "most": max(descriptors)}),
-        entry("live.memory_threads", spread_of(threads), "threads", "lower", n=n, floor=("none", 0),
+        entry("live.threads", spread_of(threads), "threads", "lower", n=n, floor=("none", 0),
               goal=("<=", 0), params={"least": min(threads), "most": max(threads)}),
     ]  # fmt: skip

@@ -228,9 +228,9 @@ def rows(took: dict[str, Spread], about: dict[str, Any]) -> list[dict[str, Any]]
     """Entries from microseconds a packet."""
     bare = "struct.unpack_from alone, p50"
     return [
-        _row("live.osc_decode_cold", "cold", took, COLD_TIMES, bare, about),
-        _row("live.osc_decode_first", "first", took | _as("first", "cold", took), None, bare, about),
-        _row("live.osc_decode_known", "known", took, KNOWN_TIMES, bare, about),
+        _row("live.osc_cold", "cold", took, COLD_TIMES, bare, about),
+        _row("live.osc_first", "first", took | _as("first", "cold", took), None, bare, about),
+        _row("live.osc_known", "known", took, KNOWN_TIMES, bare, about),
         _row("live.osc_encode", "encode", took, None, "struct.pack alone, p50", about),
         _row("live.osc_loopback", "loop", took, None, "raw socket, p50", about),
     ]

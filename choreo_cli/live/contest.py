@@ -30,7 +30,8 @@ class Spread(NamedTuple):
 
 def spread(seconds: F64, scale: float) -> Spread:
     """Quantiles of durations, times `scale`: 1e3 for ms, 1e6 for us."""
-    return Spread(*(np.percentile(seconds, (50, 95, 99)) * scale).tolist(), len(seconds))
+    p50, p95, p99 = (np.percentile(seconds, (50, 95, 99)) * scale).tolist()
+    return Spread(p50, p95, p99, len(seconds))
 
 
 def timed(work: Callable[[int], object], per: int = 1) -> Turn:

@@ -115,17 +115,18 @@ class Steps:
         return found
 
 
-def contestants(rps: Rps, mapper: Mapper) -> dict[str, Steps]:
-    """The eager form, and the frozen TorchScript form of the same modules."""
+def contestants(rps: Rps, mapper: Mapper) -> tuple[dict[str, Steps], dict[str, str]]:
+    """The eager form and the frozen TorchScript form of the same modules, and why one is missing."""
     latents, net = Latents(rps, mapper.normalized).eval(), GRUMapper.of(mapper).eval()
     found = {"eager": Steps(latents, net, mapper.window)}
-    x, mask = torch.zeros(1, 11), torch.ones(1, 4, dtype=torch.bool)
-    with torch.inference_mode():
-        script = torch.jit.freeze(torch.jit.script(latents))  # type: ignore[no-untyped-call]
-        traced = torch.jit.freeze(torch.jit.trace(net, torch.zeros(1, mapper.window, LATENT)))  # type: ignore[no-untyped-call]
-        script(x, mask)
-    found["jit"] = Steps(script, traced, mapper.window)
-    return found
+    example = torch.zeros(1, mapper.window, LATENT)
+    try:
+        with torch.inference_mode():
+            script = torch.jit.freeze(torch.jit.script(latents))
+            traced = torch.jit.freeze(torch.jit.trace(net, example))  # type: ignore[no-untyped-call]
+    except Exception as e:  # TorchScript is on its way out of torch
+        return found, {"jit": f"TorchScript failed: {type(e).__name__}"}
+    return found | {"jit": Steps(script, traced, mapper.window)}, {}
 
 
 def differs(steps: Steps, rps: Rps, mapper: Mapper) -> float:
@@ -144,15 +145,18 @@ def serve(rps: str, mapper: str, frames: str) -> None:
         mapper: Folder of M3.
         frames: An npz with `x` (N, 11) and `mask` (N, 4), played round and round.
     """
+    import gc
     import warnings
 
+    gc.disable()  # as on the other side
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     m1, m3 = Rps.read(Path(rps)), Mapper.read(Path(mapper))
     with np.load(frames) as held:
         x, mask = held["x"], held["mask"]
-    running = contestants(m1, m3)
-    ready: dict[str, Any] = {"torch": torch.__version__, "differs": {k: differs(s, m1, m3) for k, s in running.items()}}
+    running, missing = contestants(m1, m3)
+    found = {k: differs(s, m1, m3) for k, s in running.items()}
+    ready: dict[str, Any] = {"torch": torch.__version__, "differs": found, "missing": missing}
     at = dict.fromkeys(running, 0)
     now = time.perf_counter_ns
     with open(0, encoding="utf-8") as orders, open(1, "w", encoding="utf-8") as answers:
