@@ -9,7 +9,7 @@ RUNS := runs
 DATA ?= $(RUNS)/sessions
 SEEDS ?= 0,1,2
 .PHONY: help setup demo test test-slow lint man bench generate-data requirements clean
-.PHONY: train-rps train-mapper evaluate report baseline
+.PHONY: train-rps train-mapper evaluate report baseline run-sim run-live test-live
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -32,7 +32,9 @@ demo: setup  ## make synthetic sessions, discover, pair, inspect, preview
 	$(CHOREO) train rps $(DEMO)/dataset -o $(DEMO)/rps > /dev/null
 	$(CHOREO) train mapper $(DEMO)/rps -o $(DEMO)/mapper --table
 	$(CHOREO) evaluate groove $(DEMO)/mapper --no-gate -o $(DEMO)/groove.json --table
-	$(CHOREO) report $(DEMO)/rps $(DEMO)/mapper $(DEMO)/groove.json -o $(DEMO)/report --table || test $$? -eq 1 -o $$? -eq 3
+	$(CHOREO) run-live --checkpoint $(DEMO)/mapper --source $(DEMO)/dataset --speed max --out loop: -o $(DEMO)/played --table
+	$(CHOREO) evaluate groove $(DEMO)/played --no-gate -o $(DEMO)/played.json --table
+	$(CHOREO) report $(DEMO)/rps $(DEMO)/mapper $(DEMO)/groove.json $(DEMO)/played.json -o $(DEMO)/report --table || test $$? -eq 1 -o $$? -eq 3
 	@echo "Look at: $(DEMO)/report/report.html, $(DEMO)/dataset/report.md, $(DEMO)/frames.png, $(DEMO)/dataset/preview/"
 
 $(RUNS)/sessions/sessions.json: | setup
@@ -59,6 +61,13 @@ evaluate: train-mapper  ## judge them on the held-out sessions, and on a negativ
 report: evaluate  ## one page of everything: runs/report/report.html
 	$(CHOREO) report $(RUNS)/rps $(RUNS)/rps-literal $(RUNS)/mapper $(RUNS)/mapper-raw $(RUNS)/groove.json $(RUNS)/control.json $(RUNS)/normalizer.json -o $(RUNS)/report --table || test $$? -eq 1 -o $$? -eq 3
 
+run-sim: setup  ## play the bundled session in virtual time, no hardware, and judge it
+	$(CHOREO) run-live --speed max --out loop: --planner -o $(RUNS)/sim --table
+	$(CHOREO) evaluate groove $(RUNS)/sim --no-gate -o $(RUNS)/sim.json --table
+
+run-live: setup  ## play the bundled session, or SHOW=show.yaml, until Ctrl-C
+	$(CHOREO) run-live $(if $(SHOW),--show $(SHOW),--out ws:) -o $(RUNS)/live
+
 baseline: setup  ## train the small M1 and M3 that examples/checkpoints keeps
 	$(CHOREO) synth sessions --sessions 8 --minutes 3 --bpm 92,120,140 --seed 0 --frames-only -o $(RUNS)/baseline/sessions > /dev/null
 	$(CHOREO) train rps $(RUNS)/baseline/sessions -o $(RUNS)/baseline/rps --table
@@ -67,6 +76,9 @@ baseline: setup  ## train the small M1 and M3 that examples/checkpoints keeps
 
 test: setup  ## the test suite, under 15 minutes on 2 cores
 	$(BIN)/python -m pytest -q
+
+test-live: setup  ## real receivers: JACK, fluidsynth, Pure Data, SuperCollider, Strudel in a browser
+	$(BIN)/python -m pytest -q -m live --timeout 600 -rs
 
 test-slow: setup  ## the long campaigns
 	$(BIN)/python -m pytest -q -m slow --timeout 1800

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any
 
@@ -99,7 +99,7 @@ class Stage:
         self._quiet = quiet
         self._keys = Keys(None)
         self._stack = ExitStack()
-        self._reload = False
+        self._reload = self._opened = False
 
     def __enter__(self) -> Stage:
         if self._screen.on:
@@ -107,10 +107,13 @@ class Stage:
         with suppress(ValueError):  # not the main thread: signals are another's business
             before = signal.signal(signal.SIGUSR1, self._asked)
             self._stack.callback(signal.signal, signal.SIGUSR1, before)
-        for source in self._performance.sources:
-            for line in source.said() if not self._quiet else ():
-                print(f"choreo run-live: {line}", file=sys.stderr)
+        self._say(line for source in self._performance.sources for line in source.said())
         return self
+
+    def _say(self, lines: Iterable[str]) -> None:
+        """Remarks for the person; an address with a token in it goes nowhere else."""
+        for line in () if self._quiet else lines:
+            print(f"choreo run-live: {line}", file=sys.stderr)
 
     def __exit__(self, *_: object) -> None:
         self._screen.close()
@@ -123,6 +126,9 @@ class Stage:
         """Called ten times a second beside the loop."""
         from choreo_cli.live.meters import lines
 
+        if not self._opened:
+            self._opened = True
+            self._say(f"{p.name} listens at {url}" for p in performance.ports if (url := getattr(p, "url", "")))
         if self._signals.asked:
             performance.stop.set()
         if self._reload:

@@ -21,6 +21,7 @@ from choreo_cli.live.loop import Loop
 from choreo_cli.live.mapwatch import MapWatch
 from choreo_cli.live.meters import KEYS, View
 from choreo_cli.live.model import LiveModel
+from choreo_cli.live.port import Port
 from choreo_cli.live.ports import open_ports
 from choreo_cli.live.relays import ClockRelay, FollowDancer, StepKeepers, led_by
 from choreo_cli.live.sample import Source
@@ -323,6 +324,11 @@ class Performance:
             self.stop.set()
         elif key in "ru" and self.teacher is not None:
             self.teacher.begin() if key == "r" else self.teacher.undo()
+
+    @property
+    def ports(self) -> list[Port]:
+        """The ports themselves, without their keepers."""
+        return [keeper.port for keeper in self.keepers]
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -262,7 +263,10 @@ def test_an_empty_pipe_is_no_performance(choreo: Choreo) -> None:
 
 def test_a_soundcheck_walks_every_control_on_every_port(tmp_path: Path) -> None:
     ear, heard = receiver(), b""
-    child = started("--soundcheck", "--out", "loop:", "--out", f"osc:{ear.getsockname()[1]}", "--json", cwd=tmp_path)
+    plain = control_map.dump(control_map.DEFAULT).replace("kind: exp", "kind: none")
+    (tmp_path / "map.yaml").write_text(re.sub(r"rate_per_s: .*", "rate_per_s: 20", plain))
+    ports = ("--out", "loop:", "--out", f"osc:{ear.getsockname()[1]}")
+    child = started("--soundcheck", *ports, "--map", "map.yaml", "--json", cwd=tmp_path)
     while child.poll() is None:  # read on: a socket keeps a few hundred packets only
         ear.settimeout(0.2)
         with suppress(TimeoutError):
