@@ -1,9 +1,10 @@
 """Measure the whole loop on a real clock beside a bare deadline loop, tick by tick in turns, with a receiver outside.
 
-The bare loop waits for absolute deadlines of the same period, half a period from ours, in the same thread: between
-any two of our ticks lies one of its. It wakes, hands one packet of the same size to a raw socket, and that is all.
-A frame counts from the moment its tick is due, so that the lateness of the wake is in every figure; where ticks were
-skipped it counts from when the first of them was due.
+The bare loop is a process of its own: in ours it would wait for the interpreter whenever another thread of the
+performance holds it, and look late for our reasons. Its absolute deadlines have the same period and lie half a period
+from ours: between any two of our ticks lies one of its. It wakes, hands one packet of the same size to a raw socket,
+and that is all. A frame counts from the moment its tick is due, so that the lateness of the wake is in every figure;
+where ticks were skipped it counts from when the first of them was due.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,11 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from choreo_cli.errors import StorageError
+from choreo_cli.live.bare_loop import END
 from choreo_cli.live.clock import MonotonicClock
 from choreo_cli.live.contest import Spread, spread
 from choreo_cli.live.latency import NONE, column
 from choreo_cli.live.loop import PERIOD_US
-from choreo_cli.live.osc import encode
 from formats.metrics import entry
 
 I64 = NDArray[np.int64]
@@ -35,8 +36,6 @@ SECONDS = 40.0
 OUT_P99_MS, SLOW_MS, CALM_MS, RATIO = 5.0, 50.0, 1.0, 1.5
 PERIOD_NS = PERIOD_US * 1000
 BARE = "bare deadline loop"
-END = b"end\0"
-ADDRESS = "/choreo/frame"
 
 
 class Marks(NamedTuple):
@@ -47,9 +46,9 @@ class Marks(NamedTuple):
         woke: When the wait for it ended.
         first_due: When the first of the ticks was due that this one stands for, where some were skipped.
         sent: When the packet had left.
-        bare: (N, 3) due, woke and sent of the bare loop; only ticks that it was not kept from by our own work.
-        start: Where the grid begins.
-        arrived: sequence number -> when the packet came to the process outside; the bare ones are the negative.
+        bare: (N, 3) due, woke and sent of the bare loop.
+        start: Where our grid begins.
+        arrived: sequence number -> when the packet came to the process outside; the bare ones are -1, -2...
         facts: Counters.
     """
 
@@ -63,38 +62,19 @@ class Marks(NamedTuple):
     facts: dict[str, Any]
 
 
-class InTurns(MonotonicClock):
-    """A real clock whose waits are shared with the bare loop.
+class Telling(MonotonicClock):
+    """A real clock that tells once when the first tick is due, while there is time."""
 
-    Args:
-        raw: Connected socket that takes the bare loop's packets.
-        ticks: How many it has room for.
-    """
-
-    def __init__(self, raw: socket.socket, ticks: int) -> None:
+    def __init__(self, tell: Callable[[int], None]) -> None:
         super().__init__()
-        self._raw = raw
-        self._packets = [_packet(-1 - k) for k in range(ticks)]
-        self.ours, self.bare = np.zeros((ticks, 2), np.int64), np.zeros((ticks, 3), np.int64)
-        self.n_ours = self.n_bare = 0
+        self._tell: Callable[[int], None] | None = tell
 
     def wait_until(self, deadline_ns: int) -> None:
         """See `Clock`."""
-        half = deadline_ns - PERIOD_NS // 2
-        if self.now_ns() < half and self.n_bare < len(self.bare):
-            super().wait_until(half)
-            woke = self.now_ns()
-            self._raw.send(self._packets[self.n_bare])
-            self.bare[self.n_bare] = (half, woke, self.now_ns())
-            self.n_bare += 1
+        if self._tell is not None:
+            self._tell(deadline_ns)
+            self._tell = None
         super().wait_until(deadline_ns)
-        if self.n_ours < len(self.ours):
-            self.ours[self.n_ours] = (deadline_ns, self.now_ns())
-            self.n_ours += 1
-
-
-def _packet(number: int) -> bytes:
-    return encode(ADDRESS, (number, 0.1, 0.2, 0.3, 0.4, 0.5))
 
 
 def bench(*, seconds: float = SECONDS) -> list[dict[str, Any]]:
@@ -106,80 +86,78 @@ def bench(*, seconds: float = SECONDS) -> list[dict[str, Any]]:
     return rows(play(seconds))
 
 
-def play(seconds: float) -> Marks:
-    """`run-live` as it is, recorded, on the bundled session, to a socket that another process reads."""
+def play(seconds: float, *, recorded: bool = True) -> Marks:
+    """`run-live` as it is on the bundled session, to a socket that another process reads.
+
+    Args:
+        seconds: How long.
+        recorded: Whether it is recorded, as with `-o`.
+    """
+    from choreo_cli.live.events import Events
     from choreo_cli.live.performance import Around, Performance
     from choreo_cli.live.recording import Recording
     from choreo_cli.live.show import Show
 
+    count = round(seconds * 1e6 / PERIOD_US)
     with tempfile.TemporaryDirectory(prefix="choreo-bench-") as name, receiver() as (port, arrivals):
         folder = Path(name) / "recorded"
         show = Show(out=f"osc:127.0.0.1:{port}", osc_style="vector")
-        recording = Recording(folder, show, 1.0)
-        events = recording.events(None)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as raw:
-            raw.connect(("127.0.0.1", port))
-            clock = InTurns(raw, round(seconds * 1e6 / PERIOD_US) + 2)
-            performance = Performance(show, Around(out=folder), events, recording, clock)
-            summary = performance.play(performance.loop.origin_us + round(seconds * 1e6))
+        recording = Recording(folder, show, 1.0) if recorded else None
+        events = Events() if recording is None else recording.events(None)
+        with beside(f"keep_time({port}, {PERIOD_NS}, {count})", subprocess.PIPE) as bare:
+
+            def tell(first_ns: int) -> None:
+                assert bare.stdin is not None
+                bare.stdin.write(f"{first_ns + PERIOD_NS // 2}\n")
+                bare.stdin.flush()
+
+            around = Around(out=folder if recorded else None)
+            performance = Performance(show, around, events, recording, Telling(tell))
+            summary = performance.play(performance.loop.origin_us + count * PERIOD_US)
             events.close()
-            raw.send(END)
+            bare_marks = np.array(_told(bare), np.int64).reshape(-1, 3)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as raw:
+            raw.sendto(END, ("127.0.0.1", port))
         arrived = arrivals()
     ledger = performance.loop.ring.newest(summary.ticks)
-    ours = clock.ours[: summary.ticks]
-    bare = clock.bare[: clock.n_bare]
-    bare = bare[bare[:, 0] < ours[-1, 0]]  # without those while we say goodbye
     due = summary.start_ns + 1000 * (column(ledger, "t_us") - summary.first_us)
-    facts = {
-        "ticks": summary.ticks, "missed": summary.missed, "troubles": dict(summary.troubles), "recorded": True,
-        "bare_kept_away": summary.ticks - len(bare),
-    }  # fmt: skip
+    facts = {"ticks": summary.ticks, "missed": summary.missed, "troubles": dict(summary.troubles), "recorded": recorded}
     return Marks(
-        due, ours[:, 1], due - PERIOD_NS * column(ledger, "missed"), column(ledger, "t_sent_ns"), bare,
-        summary.start_ns, arrived, facts,
+        due, due + column(ledger, "late_ns"), due - PERIOD_NS * column(ledger, "missed"), column(ledger, "t_sent_ns"),
+        bare_marks, summary.start_ns, arrived, facts,
     )  # fmt: skip
 
 
 @contextmanager
-def receiver() -> Iterator[tuple[int, Any]]:
-    """A process that reads a UDP port of this machine; its port, and a call that waits for its end and tells.
-
-    The call gives sequence number -> time of arrival; `END` ends it.
-    """
+def beside(call: str, stdin: int) -> Iterator[subprocess.Popen[str]]:
+    """A process that does a call of `live.bare_loop` and is ready. Raises StorageError when it does not come up."""
     top = str(Path(__file__).resolve().parents[2])
-    code = "import sys; sys.path.insert(0, sys.argv[1]); from choreo_cli.live.bench_loop import listen; listen()"
+    code = f"import sys; sys.path.insert(0, sys.argv[1]); from choreo_cli.live.bare_loop import *; {call}"
+    words, pipe = [sys.executable, "-c", code, top], subprocess.PIPE
+    with subprocess.Popen(words, stdin=stdin, stdout=pipe, stderr=pipe, text=True) as process:
+        try:
+            assert process.stdout is not None and process.stderr is not None
+            if not process.stdout.readline():
+                said = process.stderr.read().strip().rpartition("\n")[2]
+                raise StorageError("a process beside the loop ended", hint=f"it said: {said[-200:]}")
+            yield process
+        finally:
+            process.kill()
+
+
+def _told(process: subprocess.Popen[str]) -> Any:
+    """The line of JSON that a process ends with."""
+    assert process.stdout is not None
+    return json.loads(process.stdout.readline() or "[]")
+
+
+@contextmanager
+def receiver() -> Iterator[tuple[int, Callable[[], dict[int, int]]]]:
+    """A process that reads a UDP port of this machine; its port, and what came when, to be asked after `END`."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bound:
         bound.bind(("127.0.0.1", 0))
-        pipe = subprocess.PIPE
-        with subprocess.Popen(
-            [sys.executable, "-c", code, top], stdin=bound.fileno(), stdout=pipe, stderr=pipe, text=True
-        ) as process:
-            try:
-                assert process.stdout is not None
-                if not process.stdout.readline():
-                    raise StorageError("the receiver in a process of its own ended")
-
-                def arrivals() -> dict[int, int]:
-                    return {int(k): int(v) for k, v in json.loads(process.communicate(timeout=10)[0]).items()}
-
-                yield bound.getsockname()[1], arrivals
-            finally:
-                process.kill()
-
-
-def listen() -> None:
-    """What the receiver does: standard input is its socket."""
-    import struct
-    import time
-
-    arrived: dict[int, int] = {}
-    at = len(_packet(0)) - 24
-    with socket.socket(fileno=0) as bound, open(1, "w", encoding="utf-8") as answer:
-        answer.write("ready\n")
-        answer.flush()
-        while (packet := bound.recv(4096)) != END:
-            arrived[struct.unpack_from(">i", packet, at)[0]] = time.monotonic_ns()
-        answer.write(json.dumps(arrived))
+        with beside("listen()", bound.fileno()) as process:
+            yield bound.getsockname()[1], lambda: {int(k): int(v) for k, v in dict(_told(process)).items()}
 
 
 def drift_ms(due: I64, woke: I64, start: int) -> float:
@@ -239,7 +217,7 @@ def _work(marks: Marks) -> Spread:
 
 def _grids(marks: Marks) -> tuple[tuple[I64, I64, int], tuple[I64, I64, int]]:
     bare = marks.bare
-    return (marks.due, marks.woke, marks.start), (bare[:, 0], bare[:, 1], marks.start - PERIOD_NS // 2)
+    return (marks.due, marks.woke, marks.start), (bare[:, 0], bare[:, 1], marks.start + PERIOD_NS // 2)
 
 
 def _outside(marks: Marks) -> dict[str, Any]:
