@@ -87,9 +87,10 @@ class WithoutBeats:
 
 
 def led_by(sources: Sequence[Source], specs: Sequence[str], leader: str) -> list[Source]:
-    """The sources with the beats of those left out that are not the leader.
+    """The sources, with the beats of those left out that are not the leader.
 
-    Recordings and pipes are nobody's leader and keep theirs: the transport takes them when it follows at all.
+    Under our own lead the transport itself refuses beats; only a MIDI clock is left out there, and says so, because it
+    was named for its beat alone.
 
     Args:
         sources: What the words named, one for each.
@@ -99,22 +100,17 @@ def led_by(sources: Sequence[Source], specs: Sequence[str], leader: str) -> list
     Raises:
         UsageError: the leader has no source that gives beats; the message names what to add.
     """
-    kind = {"jack": "audio", "portaudio": "audio"}
-    found: list[Source] = []
-    leads = False
-    for source, spec in zip(sources, specs, strict=True):
-        word = spec.partition(":")[0]
-        own = kind.get(word, word)
-        foreign = own in FOLLOWED and own != leader and "beat" in source.kinds
-        # Under our own lead OSC beats are refused by the transport; only a clock was named for its beat alone.
-        if foreign and (leader in FOLLOWED or own == "midi-clock"):
-            found.append(WithoutBeats(source, leader))
-        else:
-            found.append(source)
-            leads = leads or ("beat" in source.kinds and (leader != "midi-clock" or own == leader))
-    if leader in FOLLOWED and not leads:
+
+    def leads(source: Source, spec: str) -> bool:
+        word = "audio" if "audio" in source.kinds else spec.partition(":")[0]
+        return "beat" in source.kinds and word == leader
+
+    pairs = list(zip(sources, specs, strict=True))
+    if leader not in FOLLOWED:
+        return [WithoutBeats(s, leader) if spec.startswith("midi-clock:") else s for s, spec in pairs]
+    if not any(leads(s, spec) for s, spec in pairs):
         raise UsageError(f"--leader {leader}, and no source gives that beat", hint=f"add {WANTED[leader]}")
-    return found
+    return [WithoutBeats(s, leader) if "beat" in s.kinds and not leads(s, spec) else s for s, spec in pairs]
 
 
 class FollowDancer:
