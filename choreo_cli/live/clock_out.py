@@ -111,7 +111,7 @@ class _Receiver:
         reached = math.floor(beat * PPQN + NOISE)
         if self.next is not None and not -PPQN <= reached - self.next <= 4 * PPQN:
             self.halt()
-        if self.next is None and not self._place(beat):
+        if self.next is None and not self._place(reached):
             return
         assert self.next is not None
         count = reached - self.next + 1
@@ -122,9 +122,11 @@ class _Receiver:
             else:
                 self.next = None
 
-    def _place(self, beat: float) -> bool:
-        """Start the receiver, from the beginning or at the next sixteenth."""
-        sixteenth = max(0, math.ceil(beat * 4 - NOISE))
+    def _place(self, reached: int) -> bool:
+        """Start the receiver at a sixteenth: the first one, the one that has just begun, or the next."""
+        sixteenth, past = divmod(reached, PER_SIXTEENTH)
+        # Whoever begins wakes a little after the beginning: what it is late for is made up for.
+        sixteenth = max(0, sixteenth + (past > 1 and sixteenth > 0))
 
         def start(port: Any) -> None:
             if sixteenth == 0:
