@@ -5,19 +5,22 @@ from __future__ import annotations
 import ast
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from choreo_cli.live import bench_loop, bench_memory, bench_model, bench_osc
+from choreo_cli.live import bare_loop, bench_loop, bench_memory, bench_model, bench_osc
 from choreo_cli.live.clock import MonotonicClock
 from choreo_cli.live.contest import Spread, in_turns, spread, timed
 from choreo_cli.live.latency import NONE
 from choreo_cli.live.model import ATOL
+from choreo_cli.live.osc import encode
 from choreo_cli.metrics.suites import SUITES
 from commands.bench import rows_of
 from formats import manifest
@@ -150,7 +153,7 @@ def marks(late_ms: float, bare_ms: float, n: int = 200, missed: int = 0) -> benc
     woke = due + round(late_ms * MS)
     sent = woke + MS // 2
     sent[3] = NONE  # nothing had changed
-    half = start + grid - bench_loop.PERIOD_NS // 2
+    half = start + grid + bench_loop.PERIOD_NS // 2
     bare = np.stack([half, half + round(bare_ms * MS), half + round(bare_ms * MS) + 10_000], axis=1)
     arrived = {k: int(t) + 20_000 for k, t in enumerate(sent.tolist()) if t != NONE}
     arrived |= {-1 - k: int(t) + 20_000 for k, t in enumerate(bare[:, 2].tolist())}
@@ -183,34 +186,46 @@ def test_drift_is_seen() -> None:
     assert bench_loop.drift_ms(slow, slow + noise, start) == pytest.approx(4.5, abs=0.3)
 
 
-def test_the_bare_loop_waits_half_a_period_before_every_tick(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Raw:
-        def __init__(self) -> None:
-            self.sent: list[bytes] = []
+def test_the_bare_loop_keeps_absolute_deadlines_and_its_packets_are_like_ours() -> None:
+    assert bare_loop.packet(7) == encode("/choreo/frame", (7, 0.1, 0.2, 0.3, 0.4, 0.5))
+    assert [bare_loop.number_of(bare_loop.packet(k)) for k in (-1, 0, 2**31 - 1)] == [-1, 0, 2**31 - 1]
+    period, count = 2 * MS, 5
+    with bench_loop.receiver() as (port, arrivals), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as raw:
+        with bench_loop.beside(f"keep_time({port}, {period}, {count})", subprocess.PIPE) as process:
+            assert process.stdin is not None and process.stdout is not None
+            begin = time.monotonic_ns()
+            process.stdin.write(f"{begin}\n")
+            process.stdin.flush()
+            marks = json.loads(process.stdout.readline())
+        raw.sendto(bare_loop.END, ("127.0.0.1", port))
+        arrived = arrivals()
+    assert [due for due, _, _ in marks] == [begin + k * period for k in range(count)]
+    assert all(due <= woke <= sent for due, woke, sent in marks)
+    assert sorted(arrived) == [-5, -4, -3, -2, -1]
 
-        def send(self, packet: bytes) -> None:
-            self.sent.append(packet)
 
-    raw = Raw()
+def test_the_bare_loop_imports_nothing_of_ours() -> None:
+    script = "import sys; import choreo_cli.live.bare_loop; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=TOP, check=True)
+    loaded = set(done.stdout.split())
+    assert "numpy" not in loaded
+    assert {m for m in loaded if m.startswith(("choreo_cli.", "formats"))} == {
+        "choreo_cli.live", "choreo_cli.live.bare_loop",
+    }  # fmt: skip
+
+
+def test_the_clock_tells_the_first_deadline_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
     waited: list[int] = []
-    clock = bench_loop.InTurns(raw, 3)  # type: ignore[arg-type]
-    now = [clock.now_ns()]
 
     def wait(_: MonotonicClock, deadline: int) -> None:
         waited.append(deadline)
-        now[0] = max(now[0], deadline)
 
-    monkeypatch.setattr(clock, "now_ns", lambda: now[0])
     monkeypatch.setattr(MonotonicClock, "wait_until", wait)
-    begin = now[0] + bench_loop.PERIOD_NS
-    for k in range(2):
-        clock.wait_until(begin + k * bench_loop.PERIOD_NS)
-    now[0] += bench_loop.PERIOD_NS  # our own work took longer than half a period: not the bare loop's fault
-    clock.wait_until(begin + 2 * bench_loop.PERIOD_NS)
-    half = bench_loop.PERIOD_NS // 2
-    assert [t - begin for t in waited] == [-half, 0, half, 2 * half, 4 * half]
-    assert (clock.n_bare, clock.n_ours, len(raw.sent), len(set(raw.sent))) == (2, 3, 2, 2)
-    assert len({len(p) for p in raw.sent}) == 1
+    clock = bench_loop.Telling(told.append)
+    for deadline in (10, 20, 30):
+        clock.wait_until(deadline)
+    assert told == [10] and waited == [10, 20, 30]
 
 
 def looks(rss: list[float]) -> bench_memory.Looks:
