@@ -81,6 +81,7 @@ class Recording:
         """Start recording, and save what a killed performance left. Raises CantCreateError, StorageError."""
         params = params_of(self.show, self.speed)
         self.created_by |= provenance("run-live", params, inputs_of(self.show, model, sources))
+        self.created_by["deterministic"] = self.speed == 0
         self._keep(*left_over(self.folder, self.created_by))
         names = " ".join(s.name for s in sources)
         synthetic = any(getattr(s, "synthetic", False) for s in sources)

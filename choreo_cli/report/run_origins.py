@@ -56,7 +56,7 @@ def trace(found: Gathered) -> Origins:
         steps[a.sha256] = a
 
     for a in found.inputs:
-        visit(index.whole(a))
+        visit(index.recording(index.whole(a)))
     return Origins(tuple(steps.values()), needs)
 
 
@@ -88,6 +88,13 @@ class _Index:
         owner = self._runs.get(str(a.manifest.entries[0]["id"]), a)
         inside = a.folder is not None and owner.folder is not None and a.folder.parent == owner.folder
         return owner if inside else a
+
+    def recording(self, a: Artefact) -> Artefact:
+        """The recorded performance that figures of the loop were written with, or the manifest itself."""
+        if a.kind != "metrics" or a.made_by.get("command") != "run-live":
+            return a
+        same = (o for o in self._known.values() if o.kind == "sessions" and o.folder == a.folder)
+        return next(same, a)
 
     def needs(self, a: Artefact) -> Iterable[Need]:
         found: dict[str, Need] = {}

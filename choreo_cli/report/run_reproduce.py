@@ -17,13 +17,15 @@ from choreo_cli.report.run_origins import Need, Origins
 DROPPED = frozenset(
     (
         "out", "jobs", "quiet", "wait", "force", "json", "table", "log_json", "sync", "root", "resume", "tensorboard",
-        "wandb", "latents", "controls", "figures",
+        "wandb", "latents", "controls", "figures", "record", "events",
     )
 )  # fmt: skip
 MODEL_FILES = ("model.safetensors", "model.onnx", "model.npz")
 ONE_FILE = ("inventory", "metrics")  # kinds whose -o is a file
 # Which option of a command names data of its own, of those that keep no record of their line.
 OTHER_DATA = {"evaluate groove": "--against", "evaluate model": "--on"}
+# Options that name either data that was made by a command, or something that is no file at all.
+MAYBE_DATA = ("--source",)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _PLAIN = re.compile(r"[\w.+/ -]+")
 
@@ -176,7 +178,8 @@ class _Maker:
             if v.value is None:
                 continue
             if not v.is_path:
-                words.append(v.value)
+                made = self._token(v, left, a) if v.flag in MAYBE_DATA and _made(v.value, left) else v.value
+                words.append(made)
                 continue
             named = named or not v.flag
             token = self._token(v, left, a)
@@ -239,6 +242,8 @@ class _Maker:
     def _other_data(self, a: Artefact, left: Sequence[Need]) -> list[str]:
         """`--against DATA` and its like: a dataset that was judged on, and is not the one the models learnt from."""
         flag = OTHER_DATA.get(str(a.made_by.get("command")))
+        if _recorded(left):
+            return []  # a recorded performance is judged by its own frames
         learnt = {n.sha256 for m in left if m.origin is not None for n in self.origins.needs.get(m.origin.sha256, ())}
         others = [n.origin for n in left if n.origin is not None and n.origin.kind != "run" and n.sha256 not in learnt]
         return [flag, self._product(others[0], folder=True)] if flag and others else []
@@ -264,6 +269,15 @@ class _Maker:
 
     def _lost(self, title: str, why: str) -> None:
         self.block.missing.append(Evidence(f"origin of {title}", False, _comment(why)))
+
+
+def _made(value: str, left: Sequence[Need]) -> bool:
+    """Whether a word names something that one of the needed artefacts holds."""
+    return any(n.origin is not None and _inside(Path(value), n.origin) is not None for n in left)
+
+
+def _recorded(left: Sequence[Need]) -> bool:
+    return any(n.origin is not None and n.origin.made_by.get("command") == "run-live" for n in left)
 
 
 def _inside(path: Path, origin: Artefact) -> str | None:
