@@ -75,7 +75,7 @@ baseline: setup  ## train the small M1 and M3 that examples/checkpoints keeps
 	for m in rps mapper; do mkdir -p examples/checkpoints/$$m && cp $(RUNS)/baseline/$$m/model.* examples/checkpoints/$$m/ || exit 1; done
 
 test: setup  ## the test suite, under 15 minutes on 2 cores
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 test-live: setup  ## real receivers: JACK, fluidsynth, Pure Data, SuperCollider, Strudel in a browser
 	$(BIN)/python -m pytest -q -m live --timeout 600 -rs
