@@ -95,6 +95,7 @@ bench: setup  ## the figures, each beside its baseline and its floor
 	mkdir -p bench-out
 	$(CHOREO) bench data --table -o bench-out/data.json
 	$(CHOREO) bench train --table -o bench-out/train.json
+	$(CHOREO) bench live --table -o bench-out/live.json
 
 generate-data: setup  ## regenerate examples/data
 	$(BIN)/python tests/make_examples.py

@@ -157,17 +157,29 @@ def frames(path: Path, session: str | None = None, *, repeats: int = 1, name: st
     chosen = found.sessions[0 if session is None else ids.index(session)]
     if not chosen.rows:
         raise FormatError(f"session {chosen.session_id} has no frames", file=path)
-    x, t = np.asarray(found.x[chosen.slice]), np.asarray(found.t_us[chosen.slice])
+    x, t = np.array(found.x[chosen.slice]), np.array(found.t_us[chosen.slice])
+    masks = np.array(found.mask[chosen.slice])
     seconds = (int(t[-1]) - int(t[0])) / 1e6
     made = "synthetic, " if chosen.synthetic else ""
     lines = [f"playing session {chosen.session_id} of {path} ({made}{seconds:.1f} s)"]
     if session is None and len(ids) > 1:
         lines.append(f"{len(ids) - 1} other sessions: --session {'|'.join(i for i in ids[:6] if i != ids[0])}")
+    sha256 = str(found.source["sha256"])
+    del found
+    _give_back()
     return Replay(
-        name or str(path), "inputs", t, x, beats=beat_rows(t, x[:, PHASE]), whole=True,
-        masks=np.asarray(found.mask[chosen.slice]), lines=lines, repeats=repeats, period_us=float(STEP_US),
-        synthetic=chosen.synthetic, sha256=str(found.source["sha256"]),
+        name or str(path), "inputs", t, x, beats=beat_rows(t, x[:, PHASE]), whole=True, masks=masks, lines=lines,
+        repeats=repeats, period_us=float(STEP_US), synthetic=chosen.synthetic, sha256=sha256,
     )  # fmt: skip
+
+
+def _give_back() -> None:
+    """Return what the reader keeps for later to the system: a performance lasts hours and reads no more."""
+    import sys
+
+    arrow = sys.modules.get("pyarrow")
+    if arrow is not None:
+        arrow.default_memory_pool().release_unused()
 
 
 def beat_rows(t_us: I64, phase: F32) -> NDArray[np.float64]:
