@@ -298,6 +298,20 @@ def test_a_leader_whose_beat_no_source_gives_is_refused(leader: str, words: str)
     assert words in str(caught.value.hint)
 
 
+def test_sound_gives_beats_only_when_it_leads(tmp_path: Path) -> None:
+    import wave
+
+    file = tmp_path / "a.wav"
+    with wave.open(str(file), "wb") as out:
+        out.setparams((1, 2, 22050, 0, "NONE", ""))
+        out.writeframes(bytes(2 * 22050))
+    show = Show(source=["demo", f"audio:{file}"], transport=Tempo(leader="audio"))
+    body_source, sound = live.sources_of(show, live.Around(speed=0))
+    assert "beat" in sound.kinds and isinstance(body_source, WithoutBeats)
+    _, sound = live.sources_of(Show(source=show.source), live.Around(speed=0))
+    assert sound.kinds == ("audio",)
+
+
 # ---------------------------------------------------------------------------------------------- tempo_scale
 
 
