@@ -91,6 +91,7 @@ def test_ten_minutes_of_virtual_time_miss_nothing() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_eight_hours_of_virtual_time_in_flat_memory() -> None:
     import resource
 
