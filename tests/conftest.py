@@ -42,6 +42,9 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TOP = Path(__file__).resolve().parent.parent
+# Two processes that fill one cache of compiled functions at the same time can crash each other: each has its own.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["NUMBA_CACHE_DIR"] = str(TOP / ".pytest_cache" / f"numba-{os.environ['PYTEST_XDIST_WORKER']}")
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
 
 
