@@ -134,9 +134,9 @@ def test_what_is_wrong_is_one_line(choreo: Choreo, shop: Path, tmp_path: Path) -
     doc.entries[0]["files"] = {}
     (bare / "run.json").write_bytes(manifest.encode(doc))
     assert "no controls in" in one_line(choreo("evaluate", "groove", bare), ExitCode.NOINPUT)
-    text = one_line(choreo("evaluate", "model", shop / "data" / "sessions.json"), ExitCode.DATA)
+    text = one_line(choreo("evaluate", "model", shop / "data" / "sessions.json"), ExitCode.DATA, "evaluate model")
     assert "choreo.sessions/1, need choreo.run/1 (" in text or "need choreo.run/1: did you mean: choreo train?" in text
-    assert "no run.json in" in one_line(choreo("evaluate", "model", shop / "data"), ExitCode.NOINPUT)
+    assert "no run.json in" in one_line(choreo("evaluate", "model", shop / "data"), ExitCode.NOINPUT, "evaluate model")
     for sessions in (shop / "data", shop / "data" / "sessions.json"):
         assert "sessions without controls" in one_line(choreo("evaluate", "groove", sessions), ExitCode.DATA)
     assert "no manifest arrived" in one_line(choreo("evaluate", "groove", "-", input=b""), ExitCode.DATA)
