@@ -333,7 +333,7 @@ SENT = Table(
 )
 
 EVENT_KINDS = (
-    "start", "port", "source", "modality", "hold", "map", "model", "gesture", "plan", "xrun", "error", "stop",
+    "start", "port", "source", "modality", "hold", "map", "model", "gesture", "plan", "panic", "xrun", "error", "stop",
 )  # fmt: skip
 EVENTS = Table(
     "choreo.events/1",

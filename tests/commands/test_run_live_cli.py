@@ -274,3 +274,27 @@ def test_a_soundcheck_walks_every_control_on_every_port(tmp_path: Path) -> None:
     told = json.loads(child.communicate()[0])["deliveries"]
     assert child.returncode == 0 and len(told) == 10 and all(d["ok"] for d in told)
     assert all(f"/choreo/{name}".encode() in heard for name in control_map.CONTROLS)
+
+
+def test_meters_and_keys_on_a_terminal(tmp_path: Path) -> None:
+    import pexpect
+
+    log = tmp_path / "events.jsonl"
+    words = ["-m", "choreo_cli", "run-live", "--out", "loop:", "--events", str(log)]
+    env = {"PYTHONPATH": str(TOP), "PATH": os.environ["PATH"], "TERM": "xterm", "LC_ALL": "C.UTF-8"}
+    shown = pexpect.spawn(
+        sys.executable, words, cwd=tmp_path, env=env, timeout=15, dimensions=(30, 120), encoding="utf-8"
+    )
+    shown.expect("keys f freeze  n neutral  p panic  t tap  q quit")
+    assert not shown.before.count("r record"), "nothing to record from: the key is not offered"
+    shown.send("f")
+    shown.expect("FROZEN")
+    shown.send("fp")
+    shown.expect("NEUTRAL")
+    shown.expect("panic: silence, on the way to neutral")
+    shown.send("q")
+    shown.expect("port loop:")
+    shown.expect(pexpect.EOF)
+    shown.close()
+    assert shown.exitstatus == 0
+    assert until(log, "panic")["text"].startswith("panic: silence")
