@@ -31,7 +31,7 @@ from choreo_cli.live.stages import Stages
 from choreo_cli.live.teach import Teacher
 from choreo_cli.live.transport import Transport
 from formats import control_map
-from formats.columns import MODALITIES
+from formats.columns import CONTROL_NAMES, MODALITIES
 from formats.errors import FormatError
 
 if TYPE_CHECKING:
@@ -124,7 +124,10 @@ def sources_of(show: Show, around: Around, relay: ClockRelay | None = None) -> l
 
 
 def targets_of(show: Show) -> Source:
-    """The performer's faders: `midi:PORT`, `midi:virtual:NAME` or `osc:PORT`."""
+    """The performer's faders: `midi:PORT`, `midi:virtual:NAME` or `osc:PORT`.
+
+    Over OSC a fader is `/choreo/target/<control> f` or `/choreo/<control> f`, what our own ports send.
+    """
     kind, _, rest = show.targets.partition(":")
     if kind == "midi" and rest:
         from choreo_cli.live.midi_in import MidiTargets
@@ -134,7 +137,8 @@ def targets_of(show: Show) -> Source:
     if kind == "osc" and rest.isdigit():
         from choreo_cli.live.osc_source import OscSource
 
-        source: Source = OscSource(show.listen, int(rest), preset="faders")
+        faders = {f"/choreo/{path}{c}:0": f"target.{c}" for c in CONTROL_NAMES for path in ("", "target/")}
+        source: Source = OscSource(show.listen, int(rest), mapping=faders)
         return source
     raise UsageError(f"--record-targets {show.targets}: no faders", hint="write midi:PORT, midi:virtual:NAME, osc:PORT")
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +119,32 @@ def test_a_lesson_on_disk_is_what_was_danced(tmp_path: Path) -> None:
         last = int(np.flatnonzero(np.diff(np.r_[np.nan, levels[::10, k]]) != 0)[-1]) * 10  # its last event
         want = np.repeat(levels[::10, k], 10)[: len(t)]
         np.testing.assert_allclose(found.at(t)[:last, k], want[:last], atol=1e-6)
+
+
+def test_faders_over_osc_are_heard_one_by_one() -> None:
+    from choreo_cli.live.assemble import Assembler
+    from choreo_cli.live.clock import VirtualClock
+    from choreo_cli.live.osc import encode
+    from choreo_cli.live.performance import targets_of
+    from choreo_cli.live.show import Show
+
+    clock, ear = VirtualClock(), targets_of(Show(targets="osc:0"))
+    assert ear.kinds == ("target",)
+    ear.open(clock, 0)
+    hand = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    assembler = Assembler()
+    try:
+        for k, (address, value) in enumerate((("/choreo/target/density", 0.75), ("/choreo/brightness", 0.25)), 1):
+            hand.sendto(encode(address, (value,)), ear.address)
+            end = time.monotonic() + 5
+            while np.isfinite(assembler.target).sum() < k and time.monotonic() < end:
+                for sample in ear.poll(clock.now_ns()):
+                    assembler.take(sample)
+    finally:
+        ear.close()
+        hand.close()
+    nan = float("nan")
+    np.testing.assert_array_equal(assembler.target, np.array([nan, 0.75, nan, 0.25, nan], np.float32))
 
 
 @pytest.mark.slow
