@@ -28,7 +28,7 @@ Bpm = Annotated[
     float | None, typer.Option("--bpm", min=20, max=400, help="Tempo at the start.", callback=options.finite)
 ]
 Leader = Annotated[
-    str | None, typer.Option("--leader", metavar="choreo|tap|midi-clock|osc|audio", help="Whose beat it is.")
+    str | None, typer.Option("--leader", metavar="choreo|tap|midi-clock|osc|audio|recording", help="Whose beat it is.")
 ]
 ForSeconds = Annotated[
     float | None, typer.Option("--for", min=0.02, metavar="SECONDS", help="Length.", callback=options.finite)

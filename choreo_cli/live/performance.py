@@ -23,7 +23,7 @@ from choreo_cli.live.meters import KEYS, View
 from choreo_cli.live.model import LiveModel
 from choreo_cli.live.port import Port
 from choreo_cli.live.ports import open_ports
-from choreo_cli.live.relays import ClockRelay, FollowDancer, StepKeepers, led_by
+from choreo_cli.live.relays import ClockRelay, FollowDancer, StepKeepers, led_by, recorded
 from choreo_cli.live.sample import Source
 from choreo_cli.live.show import Show, led
 from choreo_cli.live.sources import align, open_source
@@ -166,7 +166,7 @@ class Performance:
         recording: Recording | None = None,
         clock: Clock | None = None,
     ) -> None:
-        show = led(show)
+        asked, show = show.transport, led(show)
         self.show, self.around, self.events = show, around, events
         self.clock = clock or clock_of(around.speed)
         self.stop = threading.Event()
@@ -178,6 +178,8 @@ class Performance:
         self.transport = Transport(show.transport.bpm, show.transport.leader or "choreo")
         self.stages = stages_of(show, self.model.rps.sha256)
         self.sources = sources_of(show, around, ClockRelay(self.transport, self._commanded))
+        if asked.leader is None and not asked.follow_dancer and any(recorded(s) for s in self.sources):
+            self.transport.leader = "recording"  # the music that is heard is the recording's
         recorder = recording.begin(self.sources, self.model, events) if recording is not None else None
         assembler = Assembler.of(self.sources, read_scale(Path(show.scale)) if show.scale else None, self.transport)
         ports = open_ports(show.ports, self.map, show.osc_style)

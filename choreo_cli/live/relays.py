@@ -18,6 +18,7 @@ WANTED = {
     "midi-clock": "--source midi-clock:PORT, see run-live --list",
     "osc": "--source osc:PORT and send /choreo/beat, or --map ADDR:IDX=beat",
     "audio": "--source audio:FILE, jack: or portaudio:",
+    "recording": "--source FILE, frames in which the beat is known",
 }
 """What to add when a leader has no source."""
 
@@ -86,6 +87,11 @@ class WithoutBeats:
         return [*self._source.said(), f"{self._source.name}: its beat is not followed, {self._leader} leads"]
 
 
+def recorded(source: Source) -> bool:
+    """Whether it plays a recording that has beats of its own."""
+    return "beat" in source.kinds and hasattr(source, "end_us")
+
+
 def led_by(sources: Sequence[Source], specs: Sequence[str], leader: str) -> list[Source]:
     """The sources, with the beats of those left out that are not the leader.
 
@@ -102,7 +108,7 @@ def led_by(sources: Sequence[Source], specs: Sequence[str], leader: str) -> list
     """
 
     def leads(source: Source, spec: str) -> bool:
-        word = "audio" if "audio" in source.kinds else spec.partition(":")[0]
+        word = "audio" if "audio" in source.kinds else "recording" if recorded(source) else spec.partition(":")[0]
         return "beat" in source.kinds and word == leader
 
     pairs = list(zip(sources, specs, strict=True))

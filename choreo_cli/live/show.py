@@ -12,7 +12,7 @@ from msgspec import Meta
 from choreo_cli.errors import UsageError
 
 ENGINES = ("auto", "onnx", "numpy")
-LEADERS = ("choreo", "midi-clock", "osc", "audio", "tap")
+LEADERS = ("choreo", "midi-clock", "osc", "audio", "tap", "recording")
 STYLES = ("choreo", "vector", "wek", "tidal", "sonicpi")
 
 
@@ -21,8 +21,8 @@ class Tempo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     bpm: Annotated[float, Meta(ge=20, le=400, description="Tempo at the start [beats/min]")] = 120.0
     leader: Annotated[
-        Literal["choreo", "midi-clock", "osc", "audio", "tap"] | None,
-        Meta(description="Whose beat it is; without it a midi-clock source leads, else choreo"),
+        Literal["choreo", "midi-clock", "osc", "audio", "tap", "recording"] | None,
+        Meta(description="Whose beat it is; if left out a MIDI clock leads, else a recording with beats, else choreo"),
     ] = None
     send_clock: Annotated[bool, Meta(description="Send MIDI clock on the MIDI ports")] = False
     follow_dancer: Annotated[
@@ -89,16 +89,18 @@ def with_options(show: Show, given: dict[str, Any]) -> Show:
 def led(show: Show) -> Show:
     """The show with its leader named: a source that is a MIDI clock leads unless somebody else was asked to.
 
+    It stays open when nobody was: a recording with beats leads then, and choreo without one.
+
     Raises:
         UsageError: the leader's source is missing, two clocks, or a dancer to follow under somebody else's lead.
     """
     clocks = [s for s in show.sources if s.startswith("midi-clock:")]
-    leader = show.transport.leader or ("midi-clock" if clocks else "choreo")
+    leader = show.transport.leader or ("midi-clock" if clocks else None)
     if leader == "midi-clock" and len(clocks) != 1:
         if clocks:
             raise UsageError(f"two MIDI clocks: {' and '.join(clocks)}", hint="name the one that leads")
         raise UsageError("--leader midi-clock, and no source is one", hint="add --source midi-clock:PORT")
-    if show.transport.follow_dancer and leader != "choreo":
+    if show.transport.follow_dancer and leader not in (None, "choreo"):
         raise UsageError(
             f"transport.follow_dancer: {leader} leads the tempo", hint="leave it out, or write leader: choreo"
         )

@@ -16,8 +16,8 @@ import math
 from collections import deque
 from statistics import median
 
-LEADERS = ("choreo", "midi-clock", "osc", "audio", "tap")
-FOLLOWED = ("midi-clock", "osc", "audio")
+LEADERS = ("choreo", "midi-clock", "osc", "audio", "tap", "recording")
+FOLLOWED = ("midi-clock", "osc", "audio", "recording")
 MIN_BPM, MAX_BPM = 20.0, 400.0
 SLEW = 0.02
 """Share of the tempo by which a follower may run faster or slower to come into phase."""

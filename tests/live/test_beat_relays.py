@@ -159,7 +159,7 @@ def test_a_clock_leads_without_being_asked_and_says_so(monkeypatch: pytest.Monke
     (line,) = playing.sources[1].said()
     assert "leads the beat" in line and "--leader choreo" in line
     assert led(Show(source="midi-clock:x")).transport.leader == "midi-clock"
-    assert led(Show(source=["demo", "audio:a.wav"])).transport.leader == "choreo"
+    assert led(Show(source=["demo", "audio:a.wav"])).transport.leader is None
     assert checked(with_options(Show(source="midi-clock:x"), {"leader": "tap"})).transport.leader == "tap"
 
 
@@ -451,3 +451,24 @@ def test_a_recording_that_begins_late_begins_on_beat_0(monkeypatch: pytest.Monke
     late.open = lambda clock, start_ns: setattr(late, "_start_ns", start_ns - 2 * SECOND)  # type: ignore[method-assign]
     heard = beats_of(playing)
     assert heard[0][:2] == (2_000_000, 0.0)
+
+
+@pytest.mark.parametrize(("tempo", "leads"), [(Tempo(), True), (Tempo(leader="choreo"), False), (Tempo(bpm=100), True)])
+def test_a_recording_that_has_beats_leads_unless_somebody_else_was_asked_to(
+    tmp_path: Path, tempo: Tempo, leads: bool
+) -> None:
+    from choreo_cli.sessions.synth import SynthOptions, write_sessions
+
+    made = write_sessions(SynthOptions(sessions=1, minutes=0.2, bpm=(92.0,), material=False), tmp_path)
+    frames = str(tmp_path / made.entries[0]["frames"])
+    playing = live.Performance(Show(source=frames, transport=tempo), live.Around(speed=0), Told())
+    beats: list[tuple[float, float]] = []
+    playing.loop.on_frame = lambda frame, _: beats.append(
+        (float(frame.values[10]), playing.transport.beat_at(frame.t_us))
+    )
+    playing.play()
+    own = np.array([b for _, b in beats[100:]]) % 1
+    given = np.array([p for p, _ in beats[100:]])
+    apart = np.abs((own - given + 0.5) % 1 - 0.5)
+    assert (playing.transport.bpm == pytest.approx(92, abs=0.5)) is leads
+    assert bool(np.nanmax(apart) < 0.03) is leads, "bars and cues fall where the music of the recording has them"
