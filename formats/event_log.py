@@ -18,6 +18,7 @@ from formats.jsonstrict import loads
 SCHEMA = EVENTS.schema
 FIRST = b'{"schema":"%s"}\n' % SCHEMA.encode()
 MAX_BYTES = 2**30
+_LAST_US = 2**63 - 1
 
 
 def event_line(t_us: int, kind: str, facts: Mapping[str, Any]) -> bytes:
@@ -77,6 +78,8 @@ def events_of(data: bytes, *, file: str | Path | None = None) -> list[dict[str, 
             break
         if not isinstance(item, dict) or type(item.get("t_us")) is not int or item.get("kind") not in EVENT_KINDS:
             raise FormatError("not an event with t_us and a known kind", file=file, row=row)
+        if abs(item["t_us"]) > _LAST_US:
+            raise FormatError("a time beyond 64 bits", file=file, row=row, field="t_us")
         found.append(item)
     return found
 

@@ -126,6 +126,7 @@ def test_a_log_that_was_cut_is_read_up_to_there(tmp_path: Path) -> None:
         (event_log.FIRST + b'{"t_us":1.5,"kind":"hold"}\n' + event_log.last_line(1), "known kind"),
         (event_log.FIRST + b'{"t_us":1,"kind":"hold"}\n' + event_log.last_line(2), "count"),
         (event_log.FIRST + b"[1]\n" + event_log.last_line(1), "not an event"),
+        (event_log.FIRST + b'{"t_us":%d,"kind":"hold"}\n' % 2**63 + event_log.last_line(1), "64 bits"),
     ],
 )
 def test_what_is_not_a_log_is_refused(data: bytes, why: str) -> None:
