@@ -218,6 +218,38 @@ SESSION = Table(
     ),
 )
 
+MOTION = Table(
+    "choreo.motions/1",
+    "One motion clip: 25 channels a frame (or another layout it was written as), where it came from and how exactly.",
+    (
+        Column("id", "str", doc="motion id: content hash of the clip"),
+        Column("path", "str", doc="clip, relative to the manifest"),
+        Column("sha256", "str", doc="content hash of the clip's file"),
+        Column("layout", "str", doc="what the file holds", choices=("choreo25", "bvh", "humanml3d", "smpl", "joints")),
+        Column("source", "str", doc="what it was made from: a path relative to its root, or a generator's name"),
+        Column("source_sha256", "str", nullable=True, doc="content hash of that file, null without one"),
+        Column("n_frames", _int, lo=1, doc="frames"),
+        Column("fps", "float64", "Hz", 0, doc="frame rate"),
+        Column("duration_us", _int, "us", 0, doc="duration"),
+        Column("rig", "str", doc="rig family the joints were recognised as"),
+        Column("height_m", "float64", "m", 0, doc="stature by the length of the legs"),
+        Column("scale", "float64", "1", 0, doc="factor from the source's units to metres"),
+        Column("mean_mm", "float64", "mm", 0, nullable=True, doc="round trip, mean over frames and 22 joints"),
+        Column("p95_mm", "float64", "mm", 0, nullable=True, doc="round trip, 95th percentile"),
+        Column("foot_mm_s", "float64", "mm/s", 0, nullable=True, doc="round trip, error of the ankles' floor speed"),
+        Column("clamped", _int, lo=0, doc="channel values outside their hard range"),
+        Column("flags", "json", doc="validity: inverted, tracked, generated, scaled, gaps filled..."),
+        Column("report", "json", doc="per joint round trip, missing joints, what was assumed, how units were chosen"),
+        Column("music", "str", nullable=True, doc="music it was danced to, a path relative to its root"),
+        Column("group_id", "str", nullable=True, doc="performer or take: never split"),
+        Column("split", "str", doc="split of the group", choices=("train", "val", "test", "none")),
+        Column("performer", "str", nullable=True, doc="who dances"),
+        Column("captions", "list<str>", doc="what is danced, in words"),
+        Column("licence", "str", nullable=True, doc="licence of the source, where it is known"),
+        Column("synthetic", "bool", doc="made by a program, not recorded"),
+    ),
+)
+
 METRIC = Table(
     "choreo.metrics/1",
     "One measured figure with its interval, chance level, baseline, floor and goal.",
