@@ -123,7 +123,7 @@ def speed_curve(joints: F64, fps: float, smooth_s: float = SMOOTH_S) -> tuple[F6
 
     steps = np.linalg.norm(np.diff(joints, axis=0), axis=2).mean(axis=1) * fps
     at = (np.arange(len(steps)) + 0.5) / fps
-    return at, np.asarray(gaussian_filter1d(steps, smooth_s * fps)) if len(steps) else steps
+    return np.asarray(at), np.asarray(gaussian_filter1d(steps, smooth_s * fps) if len(steps) else steps)
 
 
 def motion_beats(joints: F64, fps: float, spacing_s: float = SPACING_S) -> F64:

@@ -147,11 +147,9 @@ def windows(clip: Clip, seconds: float = WINDOW_S) -> list[Clip]:
     size = round(seconds * clip.fps)
     if clip.frames <= size:
         return [clip]
-    cuts = range(0, clip.frames - size + 1, size)
-    return [
-        replace(clip, joints=clip.joints[a : a + size], contacts=None if clip.contacts is None else clip.contacts[a : a + size])
-        for a in cuts
-    ]  # fmt: skip
+    pieces = [slice(a, a + size) for a in range(0, clip.frames - size + 1, size)]
+    contacts = clip.contacts
+    return [replace(clip, joints=clip.joints[s], contacts=None if contacts is None else contacts[s]) for s in pieces]
 
 
 def fixed_rate(clip: Clip, fps: float = FIXED_FPS) -> Clip:

@@ -127,19 +127,18 @@ def text_entries(
     about = {"evaluator": evaluator, "protocol": "humanml3d", "replications": REPLICATIONS}
     paired = real is not None and real.shape == motions.shape
     out = []
+    shuffled = motions[np.random.default_rng([seed, 99]).permutation(len(motions))]
     for k in range(1, TOP + 1):
-        def top(rng: np.random.Generator, m: F64 = motions, k: int = k) -> float | None:
-            found = r_precision(texts, m, rng=rng)
-            return None if found is None else float(found[k - 1])
-
-        floor = replicated(lambda rng, f=top: f(rng, real), seed) if paired else None
-        shuffled = np.random.default_rng([seed, 99]).permutation(len(motions))
-        null = replicated(lambda rng, f=top: f(rng, motions[shuffled]), seed)
+        found = _top(texts, motions, k, seed)
+        null = _top(texts, shuffled, k, seed)
+        floor = _top(texts, real, k, seed) if real is not None and paired else None
         more = {**about, "group": GROUP, "chance_of_shuffled_pairs": None if null is None else null[0]}
-        out.append(_record(f"r_precision@{k}", replicated(top, seed), "1", "higher", len(texts), more,
+        out.append(_record(f"r_precision@{k}", found, "1", "higher", len(texts), more,
                            why=f"fewer than {GROUP} pairs", chance=k / GROUP, floor=floor))  # fmt: skip
     near = mm_distance(texts, motions)
-    out.append(_record("mm_dist", None if near is None else (near, 0.0), "1", "lower", len(texts), about, why="no pair"))
+    out.append(
+        _record("mm_dist", None if near is None else (near, 0.0), "1", "lower", len(texts), about, why="no pair")
+    )
     spread = replicated(lambda rng: diversity(motions, rng), seed)
     more = {**about, "pairs": DIVERSITY_PAIRS}
     wild = None if real is None else replicated(lambda rng: diversity(real, rng), seed)
@@ -156,6 +155,16 @@ def text_entries(
         out.append(_record("multimodality", many, "1", "higher", len(samples), {**about, "pairs": MODALITY_PAIRS},
                            why=f"needs more than {MODALITY_PAIRS} motions for a text"))  # fmt: skip
     return out
+
+
+def _top(texts: F64, motions: F64, k: int, seed: int) -> tuple[float, float] | None:
+    """R-Precision at k over 20 shufflings."""
+
+    def once(rng: np.random.Generator) -> float | None:
+        found = r_precision(texts, motions, rng=rng)
+        return None if found is None else float(found[k - 1])
+
+    return replicated(once, seed)
 
 
 def _record(
