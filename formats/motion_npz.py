@@ -259,8 +259,9 @@ def decode(data: bytes, *, file: str | Path | None = None) -> MotionClip:
     told = _object(arrays.get("header.json"), "header.json", file)
     _texts(told, file)
     checked = check(arrays, file=file)
-    skeleton = Skeleton(**{n: checked[n] if shape else float(checked[n]) for n, shape in SKELETON_SHAPES.items()})
-    numbers = {n: float(checked[n]) for n in ("fps", "yaw0", "x0", "z0", "height_m", "scale_applied")}
+    bones: dict[str, Any] = {n: checked[n] if shape else float(checked[n]) for n, shape in SKELETON_SHAPES.items()}
+    skeleton = Skeleton(**bones)
+    numbers: dict[str, Any] = {n: float(checked[n]) for n in ("fps", "yaw0", "x0", "z0", "height_m", "scale_applied")}
     return MotionClip(checked["channels"], Header(skeleton=skeleton, **numbers, **told), made)
 
 
@@ -280,7 +281,7 @@ def _known_layout(arrays: Mapping[str, NDArray[Any]], file: str | Path | None) -
     if version is None or version.shape != () or version.dtype.kind not in "iu":
         raise FormatError("no whole number", file=file, field="layout_version")
     if int(version) != LAYOUT_VERSION:
-        hint = "update choreo" if int(version) > LAYOUT_VERSION else None
+        hint = "update choreo" if int(version) > LAYOUT_VERSION else ""
         raise FormatError(
             f"{int(version)} is not known, {LAYOUT_VERSION} is", file=file, field="layout_version", hint=hint
         )

@@ -33,7 +33,7 @@ def fill_gaps(joints: F64, fps: float, longest_s: float = GAP_S) -> tuple[F64, i
     """
     if np.isinf(joints).any():
         raise DataError(f"{int(np.isinf(joints).sum())} joint coordinates are infinite")
-    missing = np.isnan(joints).any(-1)
+    missing = np.asarray(np.isnan(joints).any(-1))
     if not missing.any():
         return joints, 0
     out = joints.copy()

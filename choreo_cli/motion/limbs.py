@@ -52,12 +52,22 @@ def two_bone(
     n = reach / distance
     r = xp.clip(distance, abs(l1 - l2) + REACH_M, l1 + l2 - REACH_M)
     x = (r * r + l1 * l1 - l2 * l2) / (2 * r)
-    # Heron's form of l1^2 - x^2 keeps its digits when the limb is nearly straight.
-    bend = (l1 + l2 - r) * (l2 + r - l1) * (r + l1 - l2) * (r + l1 + l2)
-    g = xp.sqrt(xp.clip(bend, 1e-18, None)) / (2 * r)
+    g = _off_axis(xp, r, l1, l2)
     q, p = pole_frame(xp, n, *poles)
     b = q if swivel is None else q * xp.cos(swivel) + p * xp.sin(swivel)
     return n * x + b * g, n * r
+
+
+def _off_axis(xp: Any, r: Array, l1: Array, l2: Array) -> Array:
+    """Distance of the middle joint from the axis; Heron's form keeps its digits when the limb is nearly straight."""
+    bend = (l1 + l2 - r) * (l2 + r - l1) * (r + l1 - l2) * (r + l1 + l2)
+    return xp.sqrt(xp.clip(bend, 1e-18, None)) / (2 * r)
+
+
+def elbow_distance(xp: Any, distance: Array, body: Any) -> Array:
+    """Distance (2, *b) of the elbows from the line shoulder to wrist, for wrists `distance` (2, *b) metres away."""
+    l1, l2 = body.upper_arm, body.forearm
+    return _off_axis(xp, xp.clip(distance, abs(l1 - l2) + REACH_M, l1 + l2 - REACH_M), l1, l2)
 
 
 def into_reach(xp: Any, reach: Array, l1: Array, l2: Array) -> Array:

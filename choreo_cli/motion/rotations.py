@@ -45,7 +45,7 @@ def exp_map(vector: Floats) -> F64:
     safe = np.maximum(angle, _SMALL)
     half = np.sin(safe / 2) / safe
     k = _skew(v)
-    return np.eye(3) + np.sin(safe) / safe * k + 2 * half * half * (k @ k)
+    return np.asarray(np.eye(3) + np.sin(safe) / safe * k + 2 * half * half * (k @ k))
 
 
 def _skew(v: F64) -> F64:
@@ -80,7 +80,7 @@ def log_map(matrix: Floats) -> F64:
     q = quaternion_of(matrix)
     size = np.sqrt((q[..., 1:] ** 2).sum(-1, keepdims=True))
     factor = 2 * np.arctan2(size, q[..., :1]) / np.maximum(size, 1e-300)
-    return q[..., 1:] * np.where(size < 1e-300, 2.0, factor)
+    return np.asarray(q[..., 1:] * np.where(size < 1e-300, 2.0, factor))
 
 
 def yxz_angles(matrix: Floats) -> tuple[F64, F64, F64]:
@@ -153,7 +153,7 @@ def shortest_arc(a: Floats, b: Floats) -> F64:
     k = _skew(np.cross(x, y))
     plain = np.eye(3) + k + k @ k / np.maximum(1 + cosine, 1e-12)
     if not (cosine < -1 + 1e-9).any():
-        return plain
+        return np.asarray(plain)
     aside = np.where(np.abs(x[..., :1]) < 0.7, np.array([1.0, 0.0, 0.0]), np.array([0.0, 1.0, 0.0]))
     axis = _unit(np.cross(x, aside))
     half = 2 * axis[..., :, None] * axis[..., None, :] - np.eye(3)
