@@ -250,6 +250,36 @@ MOTION = Table(
     ),
 )
 
+VIDEO = Table(
+    "choreo.videos/1",
+    "One drawn clip: the files that show it, what they were drawn from, and the camera that saw it.",
+    (
+        Column("id", "str", doc="video id: what was drawn and how, hashed"),
+        Column("path", "str", nullable=True, doc="the film, relative to the manifest; null without one"),
+        Column("sha256", "str", nullable=True, doc="content hash of the film"),
+        Column("source", "str", doc="what was drawn: a path relative to its root, or a generator's name"),
+        Column("source_sha256", "str", nullable=True, doc="content hash of that file, null without one"),
+        Column("reference", "str", nullable=True, doc="what stands on its left, a path relative to its root"),
+        Column("reference_sha256", "str", nullable=True, doc="content hash of that file"),
+        Column("music", "str", nullable=True, doc="music of the film, a path relative to its root"),
+        Column("music_sha256", "str", nullable=True, doc="content hash of that file"),
+        Column("n_frames", _int, lo=1, doc="frames"),
+        Column("fps", "float64", "Hz", 0, doc="frame rate"),
+        Column("duration_us", _int, "us", 0, doc="duration"),
+        Column("start_us", _int, "us", 0, doc="where in the source it begins"),
+        Column("width", _int, "px", 1, doc="width of a frame"),
+        Column("height", _int, "px", 1, doc="height of a frame"),
+        Column("n_beats", _int, lo=0, doc="beats that are shown"),
+        Column("camera", "json", doc="view, azimuth, elevation (rad), distance (m), zoom (px/m), projection, follow"),
+        Column("files", "json", doc="every file of the clip: path -> sha256"),
+        Column("notes", "list<str>", doc="what was cut, resampled or left out"),
+        Column("group_id", "str", nullable=True, doc="performer or take: never split"),
+        Column("split", "str", doc="split of the group", choices=("train", "val", "test", "none")),
+        Column("licence", "str", nullable=True, doc="licence of the source, where it is known"),
+        Column("synthetic", "bool", doc="made by a program, not recorded"),
+    ),
+)
+
 METRIC = Table(
     "choreo.metrics/1",
     "One measured figure with its interval, chance level, baseline, floor and goal.",

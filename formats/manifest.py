@@ -14,18 +14,19 @@ from typing import Any
 
 import msgspec
 
-from formats.columns import METRIC, MOTION, PAIR, RECORDING, RUN, SESSION, STATUS, Table
+from formats.columns import METRIC, MOTION, PAIR, RECORDING, RUN, SESSION, STATUS, VIDEO, Table
 from formats.errors import FormatError
 from formats.jsonstrict import loads
 
 MAX_BYTES = 2**31
-ENTRY_TABLES: dict[str, Table] = {t.schema: t for t in (RECORDING, PAIR, SESSION, MOTION, RUN, METRIC, STATUS)}
+ENTRY_TABLES: dict[str, Table] = {t.schema: t for t in (RECORDING, PAIR, SESSION, MOTION, VIDEO, RUN, METRIC, STATUS)}
 # Which command makes and which reads a kind, for the sentence that names a wrong one.
 MADE_BY = {
     "choreo.inventory": "choreo discover",
     "choreo.pairs": "choreo pair",
     "choreo.sessions": "choreo synth sessions",
     "choreo.motions": "choreo retarget",
+    "choreo.videos": "choreo render",
     "choreo.run": "choreo train",
     "choreo.metrics": "choreo evaluate",
     "choreo.status": "choreo status",
