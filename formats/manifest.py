@@ -14,9 +14,10 @@ from typing import Any
 
 import msgspec
 
-from formats.columns import METRIC, MOTION, PAIR, RECORDING, RUN, SESSION, STATUS, VIDEO, Table
+from formats.columns import METRIC, PAIR, RECORDING, RUN, SESSION, STATUS, Table
 from formats.errors import FormatError
 from formats.jsonstrict import loads
+from formats.media import MOTION, VIDEO
 
 MAX_BYTES = 2**31
 ENTRY_TABLES: dict[str, Table] = {t.schema: t for t in (RECORDING, PAIR, SESSION, MOTION, VIDEO, RUN, METRIC, STATUS)}
