@@ -129,7 +129,10 @@ def _largest_root(xp: Any, s: list[list[Array]], k: dict[tuple[int, int], Array]
         x2 = x * x
         value = (x2 + c2) * x2 + c1 * x + c0
         slope = 4.0 * x2 * x + 2.0 * c2 * x + c1
-        x = x - xp.clip(value / xp.clip(slope, 1e-12, None), 0.0, 1.0)
+        step = xp.clip(value / xp.clip(slope, 1e-12, None), 0.0, 1.0)
+        x = x - step
+        if not step.max() > 1e-15:
+            break
     return x / scale
 
 

@@ -168,7 +168,7 @@ def clamp_channels(channels: Tensor) -> Tensor:
     for k in SWIVELS:
         parts[k] = parts[k] - 2 * math.pi * torch.ceil((parts[k].detach() - math.pi) / (2 * math.pi))
     for part, most in NORMS:
-        size = torch.sqrt(torch.clamp(sum(p * p for p in parts[part]), min=1e-18))
+        size = torch.sqrt(torch.clamp(torch.stack([p * p for p in parts[part]]).sum(0), min=1e-18))
         share = torch.clamp(most / size, max=1.0)
         parts[part] = [p * share for p in parts[part]]
     found = [p.clamp(c.lo, c.hi) for p, c in zip(parts, CHANNELS, strict=True)]
@@ -193,4 +193,5 @@ def swivel_loss(channels: Tensor, target: Tensor, skeleton: Skeleton | Tensor) -
     distance = elbow_distance(torch, torch.sqrt(torch.clamp(dot(wrist, wrist), min=1e-18)) * body.arm, body)
     swivels = list(SWIVELS)
     delta = (channels[..., swivels] - target[..., swivels]).reshape(-1, t, 2).movedim(-1, 0)
-    return (distance * (1 - torch.cos(delta))).mean()
+    loss: Tensor = (distance * (1 - torch.cos(delta))).mean()
+    return loss

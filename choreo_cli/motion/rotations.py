@@ -72,7 +72,7 @@ def quaternion_of(matrix: Floats) -> F64:
     best = np.argmax(np.diagonal(forms, axis1=-2, axis2=-1), -1)
     q = np.take_along_axis(forms, best[..., None, None], -2)[..., 0, :]
     q = q / np.sqrt((q * q).sum(-1, keepdims=True))
-    return np.where(q[..., :1] < 0, -q, q)
+    return np.asarray(np.where(q[..., :1] < 0, -q, q))
 
 
 def log_map(matrix: Floats) -> F64:
@@ -173,7 +173,7 @@ def procrustes(model: Floats, seen: Floats, weights: Floats | None = None) -> F6
     points = np.moveaxis(s.reshape(-1, *s.shape[-2:]), 0, -1).transpose(1, 0, 2)
     w = tuple(np.ones(len(m)) if weights is None else np.asarray(weights, np.float64))
     r = quaternion_matrix(np, horn(np, m.T[..., None], points, w))
-    return np.moveaxis(r[:, :, 0], -1, 0).reshape(*lead, 3, 3)
+    return np.asarray(np.moveaxis(r[:, :, 0], -1, 0).reshape(*lead, 3, 3))
 
 
 def _unit(v: F64) -> F64:

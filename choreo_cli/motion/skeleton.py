@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from choreo_cli.errors import DataError
-from choreo_cli.motion.algebra import cross, dot, quaternion_matrix, turn_back, unit
+from choreo_cli.motion.algebra import cross, dot, exp_matrix, fractions, quaternion_matrix, turn_back, unit
 from choreo_cli.motion.algebra import horn as horn_rotation
 from choreo_cli.motion.forward_kinematics import Body, body_of, knees
 from choreo_cli.motion.inverse_kinematics import (
     CHEST_POINTS,
     CHEST_WEIGHTS,
+    ITERATIONS,
     PELVIS_POINTS,
     PELVIS_WEIGHTS,
     Pelvis,
@@ -33,9 +34,10 @@ __all__ = ["LEG_SHARE", "canonical_skeleton", "fit_skeleton", "fit_skeletons", "
 # Thigh and shank together as a share of stature.
 LEG_SHARE = 0.481
 KNEE_BIASES = tuple(round(-0.2 + 0.1 * k, 1) for k in range(11))
-# Frames per block: temporaries of (3, 6, 1024) float64 stay in the cache.
-BLOCK = 1024
+# Frames per block: long enough that calls cost little, short enough that temporaries stay in the cache.
+BLOCK = 4096
 _ALTERNATIONS, _REFINEMENTS = 6, 3
+_SETTLED_M = 1e-9  # a rigid rig settles at once
 _SWAP = (1, 0)
 # Some rigs hang both arms on the chest itself.
 _COLLARS_M = 0.01
@@ -113,10 +115,9 @@ def fit_skeletons(clips: Sequence[F64]) -> Skeleton:
     v[:9] = _alternate(blocks, n, 0, PELVIS_POINTS, PELVIS_WEIGHTS, (1, 2, 3, 0))
     v[15:30] = _alternate(blocks, n, 9, CHEST_POINTS, CHEST_WEIGHTS, (*_across(blocks, n), 12, 9))
     v[33:43] = lengths
-    _torso_offsets(v, blocks, n)
+    poses = _torso_offsets(v, blocks, n)
     heights = np.concatenate([b[1, 7:9] for b in blocks], -1)
     v[44:46] = np.percentile(heights, 5, axis=-1)
-    poses = [pelvis_of(np, _body(v), b) for b in blocks]
     v[43] = _knee_bias(v, blocks, poses, n)
     v[46:58] = _toe_offsets(v, blocks, poses)
     return Skeleton.of_vector(v)
@@ -167,25 +168,33 @@ def _alternate(
     for k in range(_ALTERNATIONS):
         if k:
             turns = [quaternion_matrix(np, horn_rotation(np, mean[..., None], a, weights)) for a in away]
+        before = mean
         mean = np.sum([turn_back(r, a).sum(-1) for r, a in zip(turns, away, strict=True)], 0) / n
+        if np.abs(mean - before).max() < _SETTLED_M:
+            break
     if not np.isfinite(mean).all() or np.abs(mean).max() < 1e-6:
         raise DataError("torso joints coincide", hint="check the joint map and the units")
     return np.asarray(mean.T.reshape(-1))
 
 
-def _torso_offsets(v: F64, blocks: Sequence[F64], n: int) -> None:
-    """Offsets along the spine and, refined with the fitted chest, those of neck, collars, shoulders and head."""
-    poses = [pelvis_of(np, _body(v), b) for b in blocks]
-    rels = [chest_start(np, _body(v), p) for p in poses]
+def _torso_offsets(v: F64, blocks: Sequence[F64], n: int) -> list[Pelvis]:
+    """Offsets along the spine and, refined with the fitted chest, those of neck, collars, shoulders and head.
+
+    Returns the pelvis of every block.
+    """
+    body = _body(v)
+    poses = [pelvis_of(np, body, b) for b in blocks]
+    rels = [chest_start(np, body, p) for p in poses]
     _spine_means(v, poses, rels, n, chest_too=False)
-    for _ in range(_REFINEMENTS):
-        rels = [chest_fit(np, _body(v), p, chest_start(np, _body(v), p)) for p in poses]
+    for k in range(_REFINEMENTS):
+        body = _body(v)
+        # From the second time on the rotations before are nearly right: two iterations settle them.
+        rels = [chest_fit(np, body, p, r, 2 if k else ITERATIONS) for p, r in zip(poses, rels, strict=True)]
         _spine_means(v, poses, rels, n, chest_too=True)
+    return poses
 
 
 def _spine_means(v: F64, poses: Sequence[Pelvis], rels: Sequence[F64], n: int, *, chest_too: bool) -> None:
-    from choreo_cli.motion.algebra import exp_matrix, fractions
-
     o6, o9, o15, oc = np.zeros(3), np.zeros(3), np.zeros(3), np.zeros((3, 5))
     for p, rel in zip(poses, rels, strict=True):
         a, b = fractions(np, rel)
@@ -203,12 +212,14 @@ def _spine_means(v: F64, poses: Sequence[Pelvis], rels: Sequence[F64], n: int, *
 def _knee_bias(v: F64, blocks: Sequence[F64], poses: Sequence[Pelvis], n: int) -> float:
     """The bias with the smallest mean knee error."""
     errors = []
+    body = _body(v)
+    ankles = [ankle_channels(np, body, p) * body.leg for p in poses]
     for bias in KNEE_BIASES:
         v[43] = bias
         body = _body(v)
         total = 0.0
-        for p in poses:
-            _, knee, _ = knees(np, body, p.q, ankle_channels(np, body, p) * body.leg)
+        for p, ankle in zip(poses, ankles, strict=True):
+            _, knee, _ = knees(np, body, p.q, ankle)
             d = knee - p.local[:, 4:6]
             total += float(np.sqrt(dot(d, d)).sum())
         errors.append(total / n)
