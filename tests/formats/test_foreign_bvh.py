@@ -199,14 +199,16 @@ def test_every_dialect_is_the_same_dance(tmp_path: Path, name: str) -> None:
     stream = read(tmp_path / ".bvh", DIALECTS[name]())
     assert stream.joints == CANONICAL and (stream.units, stream.up, stream.rate) == ("m", "+y", (30, 1))
     np.testing.assert_allclose(stream.xyz, WORLD, atol=2e-5)
-    assert stream.problems == ()
+    assert [p for p in stream.problems if not p.startswith("floor")] == []
 
 
 @pytest.mark.parametrize("order", ["XYZ", "XZY", "YXZ", "YZX", "ZXY", "ZYX"])
 def test_rotation_order_is_read_per_file(tmp_path: Path, order: str) -> None:
     rig = Rig(order=order)
     want = rig.world()[:, [rig.names.index(MIXAMO[c]) for c in CANONICAL]] / 100
-    np.testing.assert_allclose(read(tmp_path / "A.BVH", rig.text()).xyz, want, atol=2e-5)
+    xyz = read(tmp_path / "A.BVH", rig.text()).xyz
+    want[:, :, 1] += float(xyz[0, 0, 1]) - want[0, 0, 1]  # the floor
+    np.testing.assert_allclose(xyz, want, atol=2e-5)
 
 
 FAMILY_NAMES: dict[str, dict[str, str]] = {
@@ -243,7 +245,7 @@ def test_two_roots_the_one_with_legs_is_used(tmp_path: Path) -> None:
     rows[2:-1] = ["1 2 3 " + r for r in rows[2:-1]]
     stream = read(tmp_path / "a.bvh", prop + head.removeprefix("HIERARCHY\n") + "MOTION\n" + "\n".join(rows))
     np.testing.assert_allclose(stream.xyz, WORLD, atol=2e-5)
-    assert stream.problems == ("several_roots: 2 skeletons, 'Hips' is used",)
+    assert stream.problems[0] == "several_roots: 2 skeletons, 'Hips' is used"
 
 
 def test_zero_position_channels_do_not_fold_the_body(tmp_path: Path) -> None:
@@ -337,13 +339,14 @@ def test_what_is_broken_is_one_clear_error_with_a_line(tmp_path: Path, name: str
     assert row is None or e.value.row == row
 
 
-def test_z_up_stays_and_is_said(tmp_path: Path) -> None:
+def test_z_up_is_turned_and_said(tmp_path: Path) -> None:
     rig = Rig()
     rig.offsets = rig.offsets[:, [0, 2, 1]] * np.array([1, -1, 1])
     rig.root = rig.root[:, [0, 2, 1]] * np.array([1, -1, 1])
     rig.angles[:] = 0
     stream = read(tmp_path / "a.bvh", rig.text())
-    assert stream.up == "+z" and float(np.median(stream.xyz[:, CANONICAL.index("head"), 2])) > 1
+    assert stream.up == "+y" and float(np.median(stream.xyz[:, CANONICAL.index("head"), 1])) > 1
+    assert "axes turned, up was +z" in stream.assumptions
     assert not any(p.startswith("sides") for p in stream.problems)
 
 
