@@ -11,6 +11,7 @@ import typer
 
 from choreo_cli import options, streams
 from choreo_cli.errors import ExitCode, UsageError
+from commands import evaluate_motion
 
 if TYPE_CHECKING:
     from choreo_cli.metrics.evaluate import Evaluation
@@ -153,6 +154,9 @@ def planner(
 
 if find_spec(PLANNER) is not None:
     app.command()(planner)
+
+
+app.command()(evaluate_motion.motion)
 
 
 @app.command()

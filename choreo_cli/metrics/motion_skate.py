@@ -38,7 +38,8 @@ class Slide:
         m_per_s: Horizontal ankle path in contact over contact time; None without contact.
         share_sliding: Share of contact time above 0.1 m/s; None without contact.
         contact_fraction: Share of foot-frames in contact.
-        float_share: Share of contact frames whose lowest foot is above 30 mm; None without contact.
+        float_share: Share of frames with a claimed contact whose lowest foot is above 30 mm; None when the clip itself
+            claims none: contacts found by height cannot float.
     """
 
     m_per_s: float | None
@@ -101,10 +102,12 @@ def slide(clip: Clip) -> Slide | None:
     speed = np.linalg.norm(np.diff(clip.joints[:, [L_ANKLE, R_ANKLE]][..., _FLAT], axis=0), axis=-1) * clip.fps
     fraction = float(contact.mean())
     if not both.any():
-        return Slide(None, None, fraction, None)
-    lowest = foot_heights(clip).min(axis=1)
-    stands = contact.any(axis=1)
-    return Slide(
-        float(speed[both].mean()), float((speed[both] > SLIDING_M_S).mean()), fraction,
-        float((lowest[stands] > FLOAT_M).mean()),
-    )  # fmt: skip
+        return Slide(None, None, fraction, _float_share(clip))
+    return Slide(float(speed[both].mean()), float((speed[both] > SLIDING_M_S).mean()), fraction, _float_share(clip))
+
+
+def _float_share(clip: Clip) -> float | None:
+    stands = foot_contacts(clip).any(axis=1)
+    if clip.contacts is None or not stands.any():
+        return None
+    return float((foot_heights(clip).min(axis=1)[stands] > FLOAT_M).mean())
