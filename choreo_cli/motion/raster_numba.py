@@ -13,9 +13,33 @@ import numpy as np
 from numba import njit
 
 from choreo_cli.motion.raster import (
-    ALPHA, ALPHA1, AMBIENT, CAPSULE, CAST, DIFFUSE, F32, HALF, KIND, LIGHT, ONE, QUAD, R0, R1, RGB, RIM, RIM_TONE,
-    SHADE, SHADOW, SKIP, SOFT, TINY, TOP, U8, XY, ZERO,
-)  # fmt: skip
+    ALPHA,
+    ALPHA1,
+    AMBIENT,
+    CAPSULE,
+    CAST,
+    DIFFUSE,
+    F32,
+    HALF,
+    KIND,
+    LIGHT,
+    ONE,
+    QUAD,
+    R0,
+    R1,
+    RGB,
+    RIM,
+    RIM_TONE,
+    SHADE,
+    SHADOW,
+    SKIP,
+    SOFT,
+    TINY,
+    TOP,
+    U8,
+    XY,
+    ZERO,
+)
 
 LX, LY, LZ = LIGHT
 NEVER = np.float32(1e9)
@@ -23,7 +47,7 @@ INF = np.float32(np.inf)
 # Scratch rows: opacity, brightness, columns as numbers, squared distance, vector to the nearest point, side flags.
 _A, _V, _X, _D, _QX, _QY, _S = 0, 1, 2, 3, 4, 5, 6
 _CHUNK = 4  # frames whose background is still in the cache when their shapes are drawn
-_compiled: Any = njit(cache=True, nogil=True, error_model="numpy")
+_compiled = njit(cache=True, nogil=True, error_model="numpy")
 
 
 def draw(background: U8, pictures: F32, out: U8) -> None:
@@ -70,7 +94,7 @@ def _paint(image: U8, mask: F32, lo: Any, hi: Any, work: F32, shape: F32, kind: 
     low_x, high_x, low_y, high_y = low_x - grow, high_x + grow, low_y - grow, high_y + grow
     if not (high_x >= 0 and high_y >= 0 and low_x <= width - 1 and low_y <= height - 1):
         return
-    top, bottom = max(int(math.ceil(low_y)), 0), min(int(high_y) + 1, height)
+    top, bottom = max(math.ceil(low_y), 0), min(int(high_y) + 1, height)
     if kind == SHADOW:
         _shadow(mask, lo, hi, work, shape, top, bottom, grow)
     elif kind == CAPSULE:
@@ -141,7 +165,7 @@ def _columns(span: tuple[Any, Any], width: int) -> tuple[int, int]:
     left, right = span
     if not (left <= right and right >= 0 and left <= width - 1):
         return 0, 0
-    return max(int(math.ceil(left)), 0), min(int(right) + 1, width)
+    return max(math.ceil(left), 0), min(int(right) + 1, width)
 
 
 @_compiled

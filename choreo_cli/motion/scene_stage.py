@@ -101,7 +101,7 @@ def grid(camera: Camera) -> F32:
 
 def stroke(xy0: Sequence[float], xy1: Sequence[float], radius: float, colour: Sequence[int], alpha: float = 1.0) -> F32:
     """(WIDTH,) a flat line with round ends."""
-    s = raster.shapes(1, 1)[0, 0]
+    s: F32 = raster.shapes(1, 1)[0, 0]
     s[raster.KIND] = raster.CAPSULE
     s[raster.XY : raster.XY + 2], s[raster.XY + 2 : raster.XY + 4] = xy0, xy1
     s[raster.R0] = s[raster.R1] = radius
@@ -137,10 +137,10 @@ class Bar:
         u, y = self.unit, self.y
         found = [stroke((self.left, y), (self.right, y), 2.2 * u, TRACK)]
         for x in self.x(self.beats_s):
-            found.append(stroke((x, y - 7.5 * u), (x, y - 4.5 * u), 0.8 * u, BEAT))
+            found.append(stroke((float(x), y - 7.5 * u), (float(x), y - 4.5 * u), 0.8 * u, BEAT))
         for side, (colour, lift) in enumerate(((LEFT, 16.0), (RIGHT, 12.0))):
             for first, last in runs(contacts[:, side] > 0.5):
-                x0, x1 = self.x(first / fps), self.x(last / fps)
+                x0, x1 = float(self.x(first / fps)), float(self.x(last / fps))
                 found.append(stroke((x0, y - lift * u), (max(x1, x0 + 0.1), y - lift * u), 1.15 * u, colour, 0.85))
         return np.stack(found)
 
