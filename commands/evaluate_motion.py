@@ -76,17 +76,28 @@ def motion(
 
     how = How(mode, seed, each, require, lengths(manual_lengths))
     overrides = options.root_overrides(root)
+    if fps is not None and not 1 <= fps <= 1000:
+        raise UsageError(f"--fps {fps:g} is not 1..1000")
+    known: dict[str, Any] = {}
     with Progress("evaluate motion", quiet=quiet, log=log_json) as bar:
         found = read_clips(_sources(motions), overrides, fps=fps)
         real = read_clips(reference, {}, fps=fps, role="reference") if reference else None
         heard, notes = music_of_clips([c.name for c in found.clips], found.music, music, beats)
+        if real is not None:
+            known, more = music_of_clips([c.name for c in real.clips], real.music, None, None)
+            notes += more
         inputs = [*found.inputs, *(real.inputs if real else [])]
         inputs += [
             {"role": "music", "sha256": m.sha256, "schema": "music"}
-            for m in {m.sha256: m for m in heard.values()}.values()
+            for m in {m.sha256: m for m in (*heard.values(), *known.values())}.values()
         ]
         entries = motion_entries(
-            found.clips, music=heard, reference=real.clips if real else (), how=how, on_progress=bar
+            found.clips,
+            music=heard,
+            reference=real.clips if real else (),
+            reference_music=known,
+            how=how,
+            on_progress=bar,
         )
         skipped = {**found.skipped, **(real.skipped if real else {})}
         for line in [*notes, *(f"{name} is left out: {why}" for name, why in skipped.items())]:

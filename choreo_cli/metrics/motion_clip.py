@@ -36,6 +36,8 @@ class Clip:
         music: Music it was danced to, as its manifest names it.
         filled: Frames in gaps of up to 0.25 s that were interpolated.
         lost: Frames left out because of longer gaps.
+        clamped: (T, 22, 3) joints decoded after the channels were clamped to their hard ranges; None without channels.
+        clamped_share: Share of channel values outside their range; None without channels.
     """
 
     name: str
@@ -47,6 +49,8 @@ class Clip:
     music: str | None = None
     filled: int = 0
     lost: int = 0
+    clamped: F64 | None = None
+    clamped_share: float | None = None
 
     def __post_init__(self) -> None:
         shape = self.joints.shape

@@ -26,6 +26,7 @@ from choreo_cli.metrics.motion_record import Entry, Values, nothing, of_each, re
 from choreo_cli.metrics.motion_sanity import SanityChecker, failures
 
 BEAT_FPS = 60.0
+NO_CHANNELS = "no choreo25 channels to clamp"
 NO_MUSIC = "no music: give --music FILE or --beats FILE"
 HANDS = "wrists stand in for hands"
 
@@ -58,6 +59,7 @@ def motion_entries(
     *,
     music: Mapping[str, Music] | None = None,
     reference: Sequence[Clip] = (),
+    reference_music: Mapping[str, Music] | None = None,
     how: How | None = None,
     on_progress: Callable[..., None] | None = None,
 ) -> list[Entry]:
@@ -67,6 +69,7 @@ def motion_entries(
         clips: At least one, names unique.
         music: Clip name -> what it was danced to.
         reference: Real clips: floors, and the real side of set distances.
+        reference_music: Real clip name -> what it was danced to.
         how: What is asked for.
         on_progress: Called as `on_progress(done, total)`.
     """
@@ -75,11 +78,12 @@ def motion_entries(
     found = measured(chosen, clips, on_progress)
     real = measured(chosen, reference) if reference else [None] * len(chosen)
     rng = np.random.default_rng([asked.seed, 1])
-    out = sanity_entries(clips, asked, rng) if asked_for(asked.mode, "fixed") else []
+    out = sanity_entries(clips, asked, rng, reference) if asked_for(asked.mode, "fixed") else []
     for values, floor in zip(found, real, strict=True):
         out.append(record(values, rng, reference=floor, goal=_contact_goal(values, floor)))
         out += of_each(values) if asked.each else []
-    out += beat_entries(clips, music or {}, asked, rng)
+    out += clamp_entries(clips, rng) if asked_for(asked.mode, "fixed") else []
+    out += beat_entries(clips, music or {}, asked, rng, reference, reference_music)
     out += set_entries(clips, reference, asked.mode, asked.lengths, np.random.default_rng([asked.seed, 2]))
     return out
 
@@ -135,7 +139,22 @@ def _measure(m: Measure, at: Clip, values: Values) -> None:
     values.frames += sum(p.frames for p in pieces)
 
 
-def sanity_entries(clips: Sequence[Clip], how: How, rng: np.random.Generator) -> list[Entry]:
+def clamp_entries(clips: Sequence[Clip], rng: np.random.Generator) -> list[Entry]:
+    """Channel values outside their hard ranges, and the joint limits of what is left after clamping them."""
+    share = Values("clamped_share", "1", "lower", "fixed", groups={c.name: c.group for c in clips})
+    share.clips = {c.name: c.clamped_share for c in clips if c.clamped_share is not None}
+    share.left_out = {c.name: NO_CHANNELS for c in clips if c.clamped_share is None}
+    after = [replace(c, joints=c.clamped, clamped=None) for c in clips if c.clamped is not None]
+    limits = [replace(m, name=f"{m.name}_after_clamp") for m in fixed_measures() if m.name.startswith("limits_")]
+    found = measured(limits, after)
+    for values in found:
+        values.left_out |= share.left_out
+    return [record(v, rng) for v in (share, *found)]
+
+
+def sanity_entries(
+    clips: Sequence[Clip], how: How, rng: np.random.Generator, reference: Sequence[Clip] = ()
+) -> list[Entry]:
     """The pass rate with the reasons of every clip that failed, and one entry a clip when asked."""
     checker = SanityChecker()
     found = checker.check_all(clips)
@@ -144,60 +163,84 @@ def sanity_entries(clips: Sequence[Clip], how: How, rng: np.random.Generator) ->
     values.groups = {c.name: c.group for c in clips}
     reasons = {s.name: list(s.reasons) for s in found if s.reasons}
     values.params = {"thresholds": checker.described(), "failures": failures(found), "reasons": reasons}
+    real = replace(values, clips={s.name: float(s.passed) for s in checker.check_all(reference)})
     goal = None if how.require is None else (">=", how.require)
-    out = [record(values, rng, goal=goal)]
+    out = [record(values, rng, goal=goal, reference=real)]
     for one, entry in zip(found, of_each(values) if how.each else [], strict=False):
         out.append({**entry, "params": {**entry["params"], "reasons": list(one.reasons), "figures": one.figures}})
     return out
 
 
-def beat_entries(clips: Sequence[Clip], music: Mapping[str, Music], how: How, rng: np.random.Generator) -> list[Entry]:
+def beat_entries(
+    clips: Sequence[Clip],
+    music: Mapping[str, Music],
+    how: How,
+    rng: np.random.Generator,
+    reference: Sequence[Clip] = (),
+    reference_music: Mapping[str, Music] | None = None,
+) -> list[Entry]:
     """Beat alignment as asked for, and the parts of the musicality score."""
     out: list[Entry] = []
+    real = (reference, reference_music or {})
     if asked_for(how.mode, "fixed"):
-        out += _aligned("beat_alignment", "fixed", clips, music, FIXED_FPS, how, rng)
+        out += _aligned("beat_alignment", "fixed", clips, music, FIXED_FPS, how, rng, real)
         out += _musicality(clips, music, how, rng)
     for name, mode in (("bas_music", "compat:bailando"), ("bas_motion", "compat:mint")):
         if asked_for(how.mode, mode):
-            out += _aligned(name, mode, clips, music, BEAT_FPS, how, rng)
+            out += _aligned(name, mode, clips, music, BEAT_FPS, how, rng, real)
     return out
 
 
 def _aligned(
     name: str, mode: str, clips: Sequence[Clip], music: Mapping[str, Music], fps: float, how: How,
-    rng: np.random.Generator,
+    rng: np.random.Generator, reference: tuple[Sequence[Clip], Mapping[str, Music]],
 ) -> list[Entry]:  # fmt: skip
     compat = mode != "fixed"
     full = f"{name}@{fps:g}fps{'_j22' if any(c.joints.shape[1] == 22 for c in clips) else ''}" if compat else name
+    values, each = _scored(full, name, mode, clips, music, fps, rng)
+    real, real_each = _scored(full, name, mode, reference[0], reference[1], fps, rng)
+    _beat_params(values, each, music, compat)
+    flat = bool(each) and all(a.status == "degenerate" for a in each.values())
+    chance = [a.chance for a in each.values() if a.chance is not None]
+    level = float(np.mean(chance)) if chance else None
+    status, why = ("degenerate", "no clip has a motion beat") if flat else (None, None)
+    out = [record(values, rng, chance=level, status=status, why=why, reference=real)]
+    if not compat:
+        more, floor = _corrected(values, each), _corrected(real, real_each)
+        out.append(record(more, rng, chance=0.0 if more.clips else None, status=status, why=why, reference=floor))
+    return out + (of_each(values) if how.each else [])
+
+
+def _scored(
+    full: str, name: str, mode: str, clips: Sequence[Clip], music: Mapping[str, Music], fps: float,
+    rng: np.random.Generator,
+) -> tuple[Values, dict[str, Alignment]]:  # fmt: skip
     values = Values(full, "1", "higher", mode, fps=fps, groups={c.name: c.group for c in clips})
-    corrected = replace(values, name=f"{name}_corrected", clips={}, left_out={}, params={})
-    each: list[Alignment] = []
+    each: dict[str, Alignment] = {}
     for clip in clips:
         heard = music.get(clip.name)
         at = resampled(mended(clip), fps)
         if heard is None or at.seconds < SHORTEST_S:
             values.left_out[clip.name] = NO_MUSIC if heard is None else f"{at.frames} usable frames"
-            corrected.left_out[clip.name] = values.left_out[clip.name]
             continue
         one = _align(name, at, heard, rng)
         if one.value is None:
-            values.left_out[clip.name] = corrected.left_out[clip.name] = one.why or "no value"
+            values.left_out[clip.name] = one.why or "no value"
             continue
-        each.append(one)
+        each[clip.name] = one
         values.clips[clip.name] = one.value
         values.frames += at.frames
-        if one.corrected is not None or one.status == "degenerate":
-            corrected.clips[clip.name] = one.corrected or 0.0
-    _beat_params(values, each, music, compat)
-    flat = bool(each) and all(a.status == "degenerate" for a in each)
-    chance = [a.chance for a in each if a.chance is not None]
-    level = float(np.mean(chance)) if chance else None
-    status = "degenerate" if flat else None
-    out = [record(values, rng, chance=level, status=status, why="no clip has a motion beat" if flat else None)]
-    if not compat:
-        corrected.params = {"of": name, "formula": "(value - chance) / (1 - chance)"}
-        out.append(record(corrected, rng, chance=0.0 if corrected.clips else None, status=status))
-    return out + (of_each(values) if how.each else [])
+    return values, each
+
+
+def _corrected(values: Values, each: Mapping[str, Alignment]) -> Values:
+    """The same beside chance: (value - chance) / (1 - chance); a body without motion beats gets 0."""
+    found = {n: 0.0 if a.status == "degenerate" else a.corrected for n, a in each.items()}
+    return replace(
+        values, name=f"{values.name}_corrected", clips={n: v for n, v in found.items() if v is not None},
+        left_out={**values.left_out, **{n: "no chance level" for n, v in found.items() if v is None}},
+        params={"of": values.name, "formula": "(value - chance) / (1 - chance)"},
+    )  # fmt: skip
 
 
 def _align(name: str, at: Clip, heard: Music, rng: np.random.Generator) -> Alignment:
@@ -207,7 +250,8 @@ def _align(name: str, at: Clip, heard: Music, rng: np.random.Generator) -> Align
     return compat_alignment(score, at.joints, at.fps, heard.beats_s, rng)
 
 
-def _beat_params(values: Values, each: Sequence[Alignment], music: Mapping[str, Music], compat: bool) -> None:
+def _beat_params(values: Values, found: Mapping[str, Alignment], music: Mapping[str, Music], compat: bool) -> None:
+    each = list(found.values())
     heard = {m.sha256: m.facts() for m in music.values()}
     sds = [a.chance_sd for a in each if a.chance_sd is not None]
     values.params = {

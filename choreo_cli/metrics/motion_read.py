@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from formats.errors import FormatError
 
 if TYPE_CHECKING:
     from formats.manifest import Manifest
+    from formats.motion_npz import MotionClip
 
 KIND = "choreo.motions"
 MANIFEST = "motions.json"
@@ -86,18 +87,29 @@ def read_clip(path: Path, name: str, fps: float | None = None, group: str | None
     Raises:
         FormatError, DataError: it cannot become 22 joints.
     """
-    from choreo_cli.motion.choreo25 import decode
     from choreo_cli.motion.retarget_inputs import Asked, open_motion
 
     opened = open_motion(path, Asked(fps=fps))
     if opened.clip is not None:
-        own, skeleton = opened.clip, opened.clip.header.skeleton
-        rest = (float(skeleton.ank0[0]), float(skeleton.ank0[1]))
-        contacts = own.channels[:, 4:6].astype("float64")
-        return Clip(name, decode(own), own.header.fps, contacts, rest, group)
+        return _of_channels(opened.clip, name, group)
     if opened.prepared is None:
         raise DataError(f"{path} holds no joints")
     return Clip(name, opened.prepared.joints, opened.prepared.fps, group=group)
+
+
+def _of_channels(own: MotionClip, name: str, group: str | None) -> Clip:
+    from choreo_cli.motion.choreo25 import clamp, decode
+
+    skeleton = own.header.skeleton
+    rest = (float(skeleton.ank0[0]), float(skeleton.ank0[1]))
+    contacts = own.channels[:, 4:6].astype("float64")
+    joints = decode(own)
+    channels, counts = clamp(own.channels)
+    outside = sum(counts.values())
+    after = decode(replace(own, channels=channels)) if outside else joints
+    return Clip(
+        name, joints, own.header.fps, contacts, rest, group, clamped=after, clamped_share=outside / own.channels.size
+    )
 
 
 def _as_manifest(path: Path) -> Manifest | None:

@@ -12,6 +12,7 @@ from choreo_cli.metrics.bootstrap import DRAWS, ONE
 from formats.metrics import entry
 
 Entry = dict[str, Any]
+HALVES = 200
 LISTED = 64  # clips up to which every value stands in the record
 
 
@@ -68,6 +69,16 @@ def over_clips(
     return float(x.mean()), (float(lo), float(hi)), None
 
 
+def half_difference(real: Sequence[float], rng: np.random.Generator, draws: int = HALVES) -> float | None:
+    """Noise floor: mean absolute difference of the means of two random halves of the real clips; None below two."""
+    x = np.asarray(real, np.float64)
+    half = len(x) // 2
+    if not half:
+        return None
+    mixed = rng.permuted(np.tile(x, (draws, 1)), axis=1)
+    return float(np.abs(mixed[:, :half].mean(axis=1) - mixed[:, half : 2 * half].mean(axis=1)).mean())
+
+
 def record(
     found: Values,
     rng: np.random.Generator,
@@ -110,7 +121,10 @@ def record(
     if reference is not None and reference.clips:
         real = list(reference.clips.values())
         floor = ("real clips", float(np.mean(real)))
-        params["reference"] = {"n": len(real), "sd": float(np.std(real)), "range": [min(real), max(real)]}
+        params["reference"] = {
+            "n": len(real), "sd": float(np.std(real)), "range": [min(real), max(real)],
+            "half_difference": half_difference(real, rng),
+        }  # fmt: skip
     return entry(
         f"motion.{found.name}", mean, found.unit, found.better, n=len(values), ci=ci, chance=chance, floor=floor, p=p,
         goal=goal, status=status or "ok", why=why, params=params,
