@@ -17,8 +17,8 @@ from formats.motion_npz import MotionClip, Skeleton
 F64 = NDArray[np.float64]
 
 __all__ = [
-    "FPS", "WIDTH", "canonical_joints", "clip_of_features", "features263", "features_of_clip", "features_of_joints", "recovered_joints",
-    "retarget_bones",
+    "FPS", "WIDTH", "canonical_joints", "clip_of_features", "features263", "features_of_clip", "features_of_joints",
+    "recovered_joints", "retarget_bones",
 ]  # fmt: skip
 
 FPS, WIDTH = 20.0, 263
