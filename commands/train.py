@@ -30,7 +30,7 @@ EXAMPLES = (
     ("choreo train rps dataset --epochs 1 --set batch=128 -o small | choreo check -", "Hand the run on"),
 )
 
-Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="rps, mapper, lookahead, gesture, reward.")]
+Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="rps, mapper, lookahead, gesture, reward, lifting.")]
 Input = Annotated[
     Path | None, typer.Argument(metavar="INPUT", help="Manifest, folder, pack or Parquet; - or nothing reads stdin.")
 ]
@@ -42,6 +42,7 @@ Resume = Annotated[str, typer.Option("--resume", metavar="auto|no", help="Go on 
 Overfit = Annotated[int, typer.Option("--overfit", min=0, metavar="N", help="Train on N items only: a test.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, from a few real steps.")]
 Targets = Annotated[Path | None, typer.Option("--targets", metavar="FILE", help="Recorded controls to learn.")]
+Pairs = Annotated[Path | None, typer.Option("--pairs", metavar="FILE", help="CSV points,joints,group: lift by these.")]
 Mode = Annotated[str | None, typer.Option("--mode", metavar="window|stream", help="How the mapper will be run.")]
 Form = Annotated[str | None, typer.Option("--form", metavar="hidden|literal", help="Which form of the loss.")]
 Latents = Annotated[Path | None, typer.Option("--latents", metavar="DIR", help="Latents of every session go there.")]
@@ -71,6 +72,7 @@ def train(
     fold: options.Fold = None,
     rps: options.RpsRun = None,
     targets: Targets = None,
+    pairs: Pairs = None,
     mode: Mode = None,
     form: Form = None,
     latents: Latents = None,
@@ -86,10 +88,12 @@ def train(
     quiet: options.Quiet = False,
     log_json: options.LogJson = None,
 ) -> int:
-    """Train one recipe: rps, mapper, lookahead, gesture or reward.
+    """Train one recipe: rps, mapper, lookahead, gesture, reward or lifting.
 
     rps learns from frames (of pair, of synth sessions, a pack, a Parquet); the others read the run of rps, or frames
-    with --rps. OUT receives the model, its deployable twins, metrics.json, log.jsonl, status.json and, last, run.json.
+    with --rps. lifting learns from motions (of retarget, or a folder of motion files) seen by random cameras, from
+    recorded --pairs, or, openly synthetic, from --set dancers=60. OUT receives the model, its deployable twins,
+    metrics.json, log.jsonl, status.json and, last, run.json.
 
     A run that is stopped or killed keeps its state: the same command goes on from there, to the same result.
     """
@@ -105,7 +109,7 @@ def train(
     module = settings.lane(recipe)
     chosen = settings.options_of(recipe, module, {
         "split": split, "fold": fold, "rps": rps, "targets": targets, "mode": mode, "form": form, "latents": latents,
-        "controls": controls,
+        "controls": controls, "pairs": pairs,
     })  # fmt: skip
     resolved = _settings(module, config, [*(sets or []), *([f"epochs={epochs}"] if epochs else [])])
     if out is None and not dry_run:
@@ -140,7 +144,9 @@ def _job(
 
     named = source if source is not None and str(source) != "-" else None
     file = manifest_of(named, module.READS) if named is not None else None
-    manifest = streams.read_manifest(file, f"train {recipe}", module.READS) if file or named is None else None
+    alone = getattr(module, "needs_no_input", None)  # recipes that may make their own clips, or take them by an option
+    piped = named is None and not (source is None and alone is not None and alone(config, chosen))
+    manifest = streams.read_manifest(file, f"train {recipe}", module.READS) if file or piped else None
     return Job(named, manifest, config, seed, chosen, options.root_overrides(root))
 
 

@@ -8,6 +8,7 @@ RECIPES: dict[str, tuple[str, str]] = {
     "lookahead": ("choreo_cli.reflex.lookahead_recipe_torch", "M4: the latents of the next bar"),
     "gesture": ("choreo_cli.reflex.gesture_recipe_torch", "M5: gestures and their onsets"),
     "reward": ("choreo_cli.reflex.reward_recipe_torch", "M6: which of two clips a rater prefers"),
+    "lifting": ("choreo_cli.motion.lifting_recipe_torch", "2-D points of a body to its joints in space"),
 }
 
 
