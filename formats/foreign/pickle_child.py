@@ -132,7 +132,8 @@ def main() -> None:
     """Read stdin, limit, answer on stdout."""
     data = sys.stdin.buffer.read(INPUT_BYTES + 1)
     pack({"warm": np.zeros(1)})  # what is imported late is imported now
-    "".encode("latin1").decode("ascii")
+    _codecs.encode("", "latin1")
+    _codecs.encode("", "ascii")
     out = REFUSED + b"it is larger than any motion" if len(data) > INPUT_BYTES else b""
     if not out:
         limit()
