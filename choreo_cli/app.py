@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "calibrate": ("commands.calibrate", "Measure a body's range, or a receiver's latency, before a show"),
     "evaluate": ("commands.evaluate", "Judge runs and controls on held-out sessions, against chance"),
     "train": ("commands.train", "Train one recipe on frames, or on the run of another"),
+    "render": ("commands.render", "Draw motion as film, pictures and a page that plays"),
     "report": ("commands.report", "Judge runs and figures on one page: promote, hold, or what is missing"),
     "status": ("commands.status", "Tell how trainings are doing, and what this machine offers"),
     "prefer": ("commands.prefer", "Ask a person which of two clips is better, and keep every answer"),

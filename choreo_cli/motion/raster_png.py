@@ -27,7 +27,7 @@ def png(image: U8, texts: Mapping[str, str] | None = None) -> bytes:
 
 
 def apng(frames: Iterable[U8], fps: float, texts: Mapping[str, str] | None = None) -> bytes:
-    """An animation that repeats for ever; of each frame only the rectangle that changed is kept.
+    """An animation that repeats for ever; of each frame only the pixels that changed are kept, the rest is clear.
 
     Args:
         frames: (H, W, 3) uint8 each, alike in size; at least one.
@@ -39,13 +39,13 @@ def apng(frames: Iterable[U8], fps: float, texts: Mapping[str, str] | None = Non
     count = number = 0
     last: U8 | None = None
     for frame in frames:
-        y, x, part = (0, 0, frame) if last is None else _changed(last, frame)
+        y, x, part = (0, 0, _opaque(frame)) if last is None else _changed(last, frame)
         size = struct.pack(">IIII", part.shape[1], part.shape[0], x, y)
-        # No disposal, and the rectangle replaces what lies under it.
-        parts.append(_chunk(b"fcTL", struct.pack(">I", number) + size + delay + b"\0\0"))
+        # Nothing is disposed of, and each frame is laid over the one before.
+        parts.append(_chunk(b"fcTL", struct.pack(">I", number) + size + delay + b"\0\1"))
         number += 1
         if last is None:
-            parts.insert(0, _header(frame))
+            parts.insert(0, _header(part))
             parts.append(_chunk(b"IDAT", _packed(part)))
         else:
             parts.append(_chunk(b"fdAT", struct.pack(">I", number) + _packed(part)))
@@ -57,28 +57,34 @@ def apng(frames: Iterable[U8], fps: float, texts: Mapping[str, str] | None = Non
     return b"".join([_START, parts[0], control, *_texts(texts), *parts[1:], _chunk(b"IEND", b"")])
 
 
+def _opaque(image: U8) -> U8:
+    return np.concatenate([image, np.full((*image.shape[:2], 1), 255, np.uint8)], 2)
+
+
 def _changed(before: U8, after: U8) -> tuple[int, int, U8]:
-    """Upper left corner and content of the smallest rectangle that differs; one pixel when nothing does."""
+    """Corner and (h, w, 4) content of the smallest rectangle that differs, clear where nothing does."""
     differs = (before != after).any(2)
     rows, columns = np.flatnonzero(differs.any(1)), np.flatnonzero(differs.any(0))
     if len(rows) == 0:
-        return 0, 0, after[:1, :1]
+        return 0, 0, np.zeros((1, 1, 4), np.uint8)
     y, x = int(rows[0]), int(columns[0])
-    return y, x, after[y : int(rows[-1]) + 1, x : int(columns[-1]) + 1]
+    box = slice(y, int(rows[-1]) + 1), slice(x, int(columns[-1]) + 1)
+    return y, x, _opaque(after[box]) * differs[box][..., None]
 
 
 def _header(image: U8) -> bytes:
-    return _chunk(b"IHDR", struct.pack(">IIBBBBB", image.shape[1], image.shape[0], 8, 2, 0, 0, 0))
+    colour = {3: 2, 4: 6}[image.shape[2]]
+    return _chunk(b"IHDR", struct.pack(">IIBBBBB", image.shape[1], image.shape[0], 8, colour, 0, 0, 0))
 
 
 def _packed(image: U8) -> bytes:
     """Rows by the filter `up` (the first by `sub`), which suits flat and slowly changing pictures, then deflate."""
-    height, width = image.shape[:2]
-    rows = np.ascontiguousarray(image).reshape(height, width * 3)
-    out = np.empty((height, width * 3 + 1), np.uint8)
+    height, width, n = image.shape
+    rows = np.ascontiguousarray(image).reshape(height, width * n)
+    out = np.empty((height, width * n + 1), np.uint8)
     out[0, 0], out[1:, 0] = 1, 2
-    out[0, 1:4] = rows[0, :3]
-    out[0, 4:] = rows[0, 3:] - rows[0, :-3]
+    out[0, 1 : n + 1] = rows[0, :n]
+    out[0, n + 1 :] = rows[0, n:] - rows[0, :-n]
     out[1:, 1:] = rows[1:] - rows[:-1]
     return zlib.compress(out.tobytes(), _LEVEL)
 

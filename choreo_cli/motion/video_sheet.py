@@ -21,7 +21,7 @@ PAPER, GAP, HEAD = (12, 14, 20), 4, 44
 
 def moments(frames: int, count: int = TILES) -> list[int]:
     """Frames at equal distances from the first to the last; each once."""
-    return sorted({int(round(k)) for k in np.linspace(0, frames - 1, min(count, frames))})
+    return sorted({round(float(k)) for k in np.linspace(0, frames - 1, min(count, frames))})
 
 
 def contact_sheet(film: Scene, title: str, texts: dict[str, str]) -> bytes:
