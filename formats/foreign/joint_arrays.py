@@ -23,6 +23,7 @@ KEYS = ("joints", "xyz", "positions", "joints3d", "keypoints3d", "motion")
 RATES = ("fps", "mocap_framerate", "mocap_frame_rate", "frame_rate", "framerate")
 KNOWN = (22, 24)
 CHANNELS = 25
+_FAR = 1e9
 _JOINTS = (17, 18, 21, 22, 24, 25, 33, 52, 55)
 NO_RATE = "time unknown: t_us counts frames, give the rate"
 
@@ -42,6 +43,13 @@ def as_joints(array: F64) -> F64 | None:
     if array.ndim != 3 or array.shape[1] not in KNOWN or array.shape[2] != 3 or not len(array):
         return None
     return np.asarray(array[:, :22], np.float64)
+
+
+def known_points(xyz: F64) -> F64:
+    """(T, J, 3) positions with NaN for every point that is not finite, or farther than any unit can mean."""
+    with np.errstate(invalid="ignore"):
+        good = (np.abs(xyz) < _FAR).all(axis=2, keepdims=True)
+    return np.where(good, xyz, np.nan)
 
 
 def array_of(source: Source, member: str | None = None) -> tuple[F64, float | None]:
@@ -84,7 +92,7 @@ def _read(source: Source, fps: float | None, scaling: Scaling) -> PoseStream:
         raise FormatError(refused(array.shape) if array.ndim in (2, 3) else f"shape {array.shape}", file=source.path)
     rate = rate_of(fps) or rate_of(stated)
     origin = "user" if rate_of(fps) else "header" if rate else "none"
-    joints = np.where(np.isfinite(joints).all(axis=2, keepdims=True), joints, np.nan)
+    joints = known_points(joints)
     body = finish(joints, scaling, rate[0] / rate[1] if rate else None)
     bad = int(np.isnan(joints).any(axis=(1, 2)).sum())
     faults = (f"nan: {bad} frames hold joints that are not finite",) if bad else ()

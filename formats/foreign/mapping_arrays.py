@@ -14,7 +14,7 @@ from formats.errors import FormatError
 from formats.foreign.body import Scaling, finish
 from formats.foreign.completion import complete
 from formats.foreign.guard import contained
-from formats.foreign.joint_arrays import NO_RATE, array_of
+from formats.foreign.joint_arrays import NO_RATE, array_of, known_points
 from formats.foreign.joints import CANONICAL
 from formats.foreign.model import F32, F64, PoseStream
 from formats.foreign.pose_clock import frame_times, rate_of
@@ -158,7 +158,7 @@ def _named_points(source: Source, mapping: dict[str, Any]) -> tuple[dict[str, F6
         array = array.reshape(len(array), -1, 3)
     if array.ndim != 3 or array.shape[1:] != (len(names), 3) or not len(array):
         raise FormatError(f"shape {array.shape} does not hold {len(names)} joints", file=source.path)
-    array = np.where(np.isfinite(array).all(axis=2, keepdims=True), array, np.nan)
+    array = known_points(array)
     ours = [renamed.get(n, n) for n in names]
     known = [n for n in ours if n in CANONICAL or n == "nose"]
     if len(set(known)) < len(known):
