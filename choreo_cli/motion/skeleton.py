@@ -36,6 +36,8 @@ LEG_SHARE = 0.481
 KNEE_BIASES = tuple(round(-0.2 + 0.1 * k, 1) for k in range(11))
 # Frames per block: long enough that calls cost little, short enough that temporaries stay in the cache.
 BLOCK = 4096
+# Means over more frames than this change no offset by a tenth of a millimetre; longer clips are thinned evenly.
+FIT_FRAMES = 1024
 _ALTERNATIONS, _REFINEMENTS = 6, 3
 _SETTLED_M = 1e-9  # a rigid rig settles at once
 _SWAP = (1, 0)
@@ -106,7 +108,9 @@ def fit_skeletons(clips: Sequence[F64]) -> Skeleton:
             raise DataError(f"joints of shape {clip.shape}", hint="22 joints of 3 coordinates are needed")
         if not np.isfinite(clip).all():
             raise DataError("joints that are not finite", hint="fill or cut the gaps first")
-    blocks = [b for clip in clips for b in component_blocks(np.asarray(clip, np.float64))]
+    total = sum(len(clip) for clip in clips)
+    every = max(1, -(-total // FIT_FRAMES))
+    blocks = [b for clip in clips for b in component_blocks(np.asarray(clip[::every], np.float64))]
     n = sum(b.shape[2] for b in blocks)
     if not n:
         raise DataError("no frames to fit a skeleton to")
