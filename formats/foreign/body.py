@@ -19,6 +19,7 @@ ANKLE_SHARE, TOE_AHEAD, TOE_BELOW = 0.05, 0.072, 0.035
 _FLOOR_PERCENTILE = 2.0
 _CONTACT_SPEED, _CONTACT_HEIGHT = 0.35, 0.08
 _FEW_CONTACTS = 0.05
+_FAR = 1e9
 _AT = {name: i for i, name in enumerate(CANONICAL)}
 
 
@@ -47,6 +48,13 @@ class Body:
     notes: tuple[str, ...]
     problems: tuple[str, ...]
     meta: dict[str, object]
+
+
+def known_points(xyz: F64) -> F64:
+    """(T, J, 3) positions with NaN for every point that is not finite, or farther than any unit can mean."""
+    with np.errstate(invalid="ignore"):
+        good = (np.abs(xyz) < _FAR).all(axis=2, keepdims=True)
+    return np.where(good, xyz, np.nan)
 
 
 def finish(

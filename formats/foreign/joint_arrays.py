@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from formats.errors import FormatError
-from formats.foreign.body import Scaling, finish
+from formats.foreign.body import Scaling, finish, known_points
 from formats.foreign.guard import contained
 from formats.foreign.joints import CANONICAL
 from formats.foreign.model import F64, Facts, PoseStream
@@ -23,7 +23,6 @@ KEYS = ("joints", "xyz", "positions", "joints3d", "keypoints3d", "motion")
 RATES = ("fps", "mocap_framerate", "mocap_frame_rate", "frame_rate", "framerate")
 KNOWN = (22, 24)
 CHANNELS = 25
-_FAR = 1e9
 _JOINTS = (17, 18, 21, 22, 24, 25, 33, 52, 55)
 NO_RATE = "time unknown: t_us counts frames, give the rate"
 
@@ -43,13 +42,6 @@ def as_joints(array: F64) -> F64 | None:
     if array.ndim != 3 or array.shape[1] not in KNOWN or array.shape[2] != 3 or not len(array):
         return None
     return np.asarray(array[:, :22], np.float64)
-
-
-def known_points(xyz: F64) -> F64:
-    """(T, J, 3) positions with NaN for every point that is not finite, or farther than any unit can mean."""
-    with np.errstate(invalid="ignore"):
-        good = (np.abs(xyz) < _FAR).all(axis=2, keepdims=True)
-    return np.where(good, xyz, np.nan)
 
 
 def array_of(source: Source, member: str | None = None) -> tuple[F64, float | None]:

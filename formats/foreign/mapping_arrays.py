@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from formats.errors import FormatError
-from formats.foreign.body import Scaling, finish
+from formats.foreign.body import Scaling, finish, known_points
 from formats.foreign.completion import complete
 from formats.foreign.guard import contained
-from formats.foreign.joint_arrays import NO_RATE, array_of, known_points
+from formats.foreign.joint_arrays import NO_RATE, array_of
 from formats.foreign.joints import CANONICAL
 from formats.foreign.model import F32, F64, PoseStream
 from formats.foreign.pose_clock import frame_times, rate_of

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from formats.errors import FormatError
-from formats.foreign.body import Scaling, finish
+from formats.foreign.body import Scaling, finish, known_points
 from formats.foreign.completion import complete
 from formats.foreign.joints import CANONICAL
 from formats.foreign.model import F32, F64, I64, PoseStream
@@ -130,7 +130,7 @@ def recognise_set(labels: Sequence[str]) -> MarkerSet | None:
 
 def unknown_set(labels: Sequence[str]) -> str:
     """The sentence for markers of no known set: their labels are named."""
-    shown = ", ".join(label[:24] for label in labels[:60] if label)
+    shown = ", ".join("".join(c if c.isprintable() else "?" for c in label[:24]) for label in labels[:60] if label)
     more = f" and {len(labels) - 60} more" if len(labels) > 60 else ""
     return f"{len(labels)} markers of no known set ({', '.join(s.name for s in SETS)}): {shown}{more}"
 
@@ -155,7 +155,7 @@ def marker_stream(
     known = recognise_set(labels)
     if known is None:
         raise FormatError(unknown_set(labels), hint="map them yourself: --map FILE (man 7 choreo-data)")
-    names = bare_labels(labels)
+    names, xyz = bare_labels(labels), known_points(xyz)
     first = {n: i for i, n in reversed(list(enumerate(names))) if n}
     points = {n: xyz[:, i] for n, i in first.items()}
     up = _up_of(points, known)
