@@ -24,6 +24,13 @@ EXAMPLES = (
     ("choreo synth sessions --sessions 3 --minutes 0.5 --bpm 127 --seed 9 --frames-only -q -o others > others.json;"
      " choreo evaluate groove mapper --against others --no-gate", "The negative control: every gate has to fail"),
     ("choreo evaluate model rps mapper --no-gate --table", "Held-out figures of both"),
+    (
+        "choreo evaluate motion recordings/session-0000/poses.jsonl --music recordings/music/track-0000.wav"
+        " --beats recordings/session-0000/truth/beats.txt --table",
+        "A dance: sanity, contact, smoothness, and how it follows its music",
+    ),
+    ("choreo evaluate motion recordings/session-0000/poses.jsonl --mode compat --each -o published.json",
+     "The same as the literature measures it"),
     ("cd recordings/session-0000/truth; choreo evaluate beats beats.txt beats.txt", "Estimated beats, annotated beats"),
 )  # fmt: skip
 MAPPER, PLANNER = "choreo_cli.reflex.mapper_score", "choreo_cli.reflex.planner_score"

@@ -7,7 +7,6 @@ and POPDG use). Both count in frames, so both change with the rate. The repaired
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,10 +136,12 @@ def motion_beats(joints: F64, fps: float, spacing_s: float = SPACING_S) -> F64:
     if len(speed) < 3:
         return np.empty(0)
     order = max(1, round(spacing_s * fps))
-    low = argrelextrema(speed, np.less_equal, order=order)[0]
-    # Equal neighbours are one minimum; a flat stretch (a body at rest) is none.
-    k = low[(low > 0) & (low < len(speed) - 1)]
-    k = k[(speed[k] < speed[k - 1]) & (speed[k] < speed[k + 1])]
+    k = argrelextrema(speed, np.less_equal, order=order)[0]
+    k = k[(k > 0) & (k < len(speed) - 1)]
+    # Two equal samples are one minimum between them; a longer flat stretch (a body at rest) is none.
+    after = np.append(speed, np.inf)[k + 2]
+    twin = (speed[k] == speed[k + 1]) & (speed[k + 1] < after)
+    k = k[(speed[k] < speed[k - 1]) & ((speed[k] < speed[k + 1]) | twin)]
     bend = speed[k - 1] - 2 * speed[k] + speed[k + 1]
     shift = np.where(bend > 0, 0.5 * (speed[k - 1] - speed[k + 1]) / np.where(bend > 0, bend, 1.0), 0.0)
     return np.asarray(at[k] + np.clip(shift, -0.5, 0.5) / fps)
@@ -210,13 +211,11 @@ def turned(beats_s: F64, end_s: float, rng: np.random.Generator, draws: int = DR
     return [g for g in kept if len(g)]
 
 
-def compat_alignment(
-    score: Callable[[F64, F64], float | None], joints: F64, fps: float, beats_s: F64, rng: np.random.Generator
-) -> Alignment:
+def compat_alignment(variant: str, joints: F64, fps: float, beats_s: F64, rng: np.random.Generator) -> Alignment:
     """A published score beside the chance of a turned grid, at the rate `joints` have.
 
     Args:
-        score: `bas_music` or `bas_motion`.
+        variant: `bas_music` or `bas_motion`.
         joints: (T, J, 3) at the reference's rate.
         fps: That rate.
         beats_s: Music beats in seconds.
@@ -225,14 +224,21 @@ def compat_alignment(
     end = max(0, len(joints) - 1) / fps
     grid = np.asarray(beats_s, np.float64)
     inside = grid[(grid >= 0) & (grid <= end)]
-    # Frames as the references have them: whole ones.
-    value = score(joints, np.round(inside * fps))
+    found, length = motion_beats_bailando(joints)
+    motion = (found if variant == "bas_music" else motion_beats_mint(joints)).astype(np.float64)
+
+    def score(times: F64) -> float | None:
+        frames = np.round(times * fps)  # the references count whole frames
+        if variant == "bas_motion":
+            return closeness(motion, frames, SIGMA_FRAMES) if len(frames) else None
+        frames = frames[frames < length]
+        return closeness(frames, motion, SIGMA_FRAMES) if len(frames) else None
+
+    value = score(inside)
     if value is None:
         return Alignment(None, why="no music beat inside the clip", status="insufficient")
-    null = [score(joints, np.round(g * fps)) for g in turned(grid, end, rng)]
-    kept = np.array([v for v in null if v is not None], np.float64)
-    n = len(motion_beats_bailando(joints)[0] if score is bas_music else motion_beats_mint(joints))
-    found = Alignment(value, n_music=len(inside), n_motion=n)
-    if not n:
+    if not len(motion):
         return Alignment(0.0, n_music=len(inside), why="no motion beat", status="degenerate")
-    return _beside(value, kept, found)
+    null = [score(g) for g in turned(grid, end, rng)]
+    kept = np.array([v for v in null if v is not None], np.float64)
+    return _beside(value, kept, Alignment(value, n_music=len(inside), n_motion=len(motion)))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from choreo_cli.errors import UsageError
-from choreo_cli.metrics.motion_beats import Alignment, bas_fixed, bas_motion, bas_music, compat_alignment
+from choreo_cli.metrics.motion_beats import Alignment, bas_fixed, compat_alignment
 from choreo_cli.metrics.motion_clip import FIXED_FPS, SHORTEST_S, WINDOW_S, Clip, mended, resampled, windows
 from choreo_cli.metrics.motion_features import set_entries
 from choreo_cli.metrics.motion_manual import Lengths
@@ -246,8 +246,7 @@ def _corrected(values: Values, each: Mapping[str, Alignment]) -> Values:
 def _align(name: str, at: Clip, heard: Music, rng: np.random.Generator) -> Alignment:
     if name == "beat_alignment":
         return bas_fixed(at.body, at.fps, heard.beats_s, rng)
-    score = bas_music if name == "bas_music" else bas_motion
-    return compat_alignment(score, at.joints, at.fps, heard.beats_s, rng)
+    return compat_alignment(name, at.joints, at.fps, heard.beats_s, rng)
 
 
 def _beat_params(values: Values, found: Mapping[str, Alignment], music: Mapping[str, Music], compat: bool) -> None:
