@@ -49,6 +49,12 @@ def engine(name: str = "auto") -> tuple[Draw, str]:
     return fast, "numba"
 
 
+def warm(name: str = "auto") -> None:
+    """Let the engine compile now, before several processes would, each for itself."""
+    out = np.empty((1, 8, 8, 3), np.uint8)
+    engine(name)[0](np.zeros((8, 8, 3), np.uint8), shapes(1, 1), out)
+
+
 def shapes(frames: int, count: int) -> F32:
     """(frames, count, WIDTH) float32 of nothing."""
     return np.zeros((frames, count, WIDTH), np.float32)
@@ -66,6 +72,7 @@ def draw(background: U8, pictures: F32, out: U8) -> None:
     mask = np.zeros((height, width), np.float32)
     for t, picture in enumerate(pictures):
         out[t] = background if background.ndim == 3 else background[t]
+        mask[:] = 0
         for shape in picture:
             _paint(out[t], mask, shape)
 
@@ -86,10 +93,10 @@ def _paint(image: U8, mask: F32, shape: F32) -> None:
     qx, qy, radius, alpha = _quad(shape, x, y) if kind == QUAD else _capsule(shape, x, y)
     distance = np.sqrt(qx * qx + qy * qy) - radius
     cover = np.clip(HALF - distance / shape[SOFT], ZERO, ONE)
-    if kind == SHADOW:
-        np.maximum(mask[box], cover * alpha, out=mask[box])
-        return
     around = np.maximum(cover, np.clip(HALF - (distance - shape[RIM]), ZERO, ONE)) if shape[RIM] > 0 else cover
+    if kind == SHADOW:
+        np.maximum(mask[box], around * alpha, out=mask[box])
+        return
     tone = _tone(qx, qy, radius, shape[SHADE])
     solid = RIM_TONE + (tone - RIM_TONE) * cover if shape[RIM] > 0 else tone
     _blend(image[box], shape, solid, around * alpha)

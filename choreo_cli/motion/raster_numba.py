@@ -70,6 +70,10 @@ def _draw(pictures: F32, out: U8) -> None:
     for i in range(width):
         work[_X, i] = i
     for t in range(len(pictures)):
+        for row in range(height):  # a shadow that nothing cast
+            if lo[row] < hi[row]:
+                mask[row, lo[row] : hi[row]] = ZERO
+                lo[row], hi[row] = width, 0
         for p in range(pictures.shape[1]):
             shape = pictures[t, p]
             kind = int(shape[KIND])

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from choreo_cli import __version__
 from choreo_cli.errors import ChoreoError, DataError, UnavailableError
+from choreo_cli.motion import raster
 from choreo_cli.motion.scene import Actor, Look, Scene, scene
 from choreo_cli.motion.video_inputs import Item, beats_of, load_sound
 from formats.errors import FormatError
@@ -281,6 +282,8 @@ def render_all(tasks: Sequence[Task], *, jobs: int = 1, on_progress: Callable[..
 
     if len(tasks) == 1:
         return [render(tasks[0], on_progress)]
+    if jobs > 1:
+        raster.warm(tasks[0].options.look.engine)
     made = list(run_map(attempt, tasks, jobs=jobs, on_progress=on_progress))
     if all(m.problem for m in made):
         raise DataError(f"none of {len(made)} clips can be drawn, the first because {made[0].problem}")
