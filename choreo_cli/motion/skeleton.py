@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from choreo_cli.errors import DataError
-from choreo_cli.motion.algebra import cross, dot, exp_matrix, fractions, quaternion_matrix, turn_back, unit
+from choreo_cli.motion.algebra import cross, dot, exp_matrix, fractions, quaternion_matrix, turn, turn_back, unit
 from choreo_cli.motion.algebra import horn as horn_rotation
 from choreo_cli.motion.forward_kinematics import Body, body_of, knees
 from choreo_cli.motion.inverse_kinematics import (
@@ -24,7 +24,7 @@ from choreo_cli.motion.inverse_kinematics import (
     chest_start,
     pelvis_of,
 )
-from choreo_cli.motion.limbs import toe_frames, toe_weight
+from choreo_cli.motion.limbs import REACH_M, toe_frames, toe_weight
 from formats.motion_npz import Skeleton
 
 F64 = NDArray[np.float64]
@@ -39,6 +39,7 @@ BLOCK = 4096
 # Means over more frames than this change no offset by a tenth of a millimetre; longer clips are thinned evenly.
 FIT_FRAMES = 1024
 _ALTERNATIONS, _REFINEMENTS = 6, 3
+_STRETCH = 0.01  # bones that vary more are not rigid: the reach clamp reports them
 _SETTLED_M = 1e-9  # a rigid rig settles at once
 _SWAP = (1, 0)
 # Some rigs hang both arms on the chest itself.
@@ -120,6 +121,7 @@ def fit_skeletons(clips: Sequence[F64]) -> Skeleton:
     v[15:30] = _alternate(blocks, n, 9, CHEST_POINTS, CHEST_WEIGHTS, (*_across(blocks, n), 12, 9))
     v[33:43] = lengths
     poses = _torso_offsets(v, blocks, n)
+    v[37:41] *= np.tile(_leg_stretch(v, clips, poses if every == 1 else None), 2)
     heights = np.concatenate([b[1, 7:9] for b in blocks], -1)
     v[44:46] = np.percentile(heights, 5, axis=-1)
     v[43] = _knee_bias(v, blocks, poses, n)
@@ -211,6 +213,22 @@ def _spine_means(v: F64, poses: Sequence[Pelvis], rels: Sequence[F64], n: int, *
     v[9:12], v[12:15], v[30:33] = o6 / n, o9 / n, o15 / n
     if chest_too:
         v[15:30] = (oc / n).T.reshape(-1)
+
+
+def _leg_stretch(v: F64, clips: Sequence[F64], poses: Sequence[Pelvis] | None) -> F64:
+    """Factor of each leg, at least 1, with which it reaches every ankle of its own clips: (2,).
+
+    Where the hips are not rigid to spine1 the decoded hip lies a few millimetres off, and a straight leg would not
+    reach its ankle by a fraction of a millimetre; ankles are to be exact, lengths need not be.
+    """
+    body, most = _body(v), np.zeros(2)
+    if poses is None:
+        poses = [pelvis_of(np, body, b) for clip in clips for b in component_blocks(np.asarray(clip, np.float64))]
+    for p in poses:
+        d = p.local[:, 7:9] - turn(p.q, body.op[:, :2])
+        most = np.maximum(most, np.sqrt(dot(d, d)).max(-1))
+    wanted = (most + 2 * REACH_M) / body.leg[:, 0]
+    return np.asarray(np.clip(wanted, 1.0, 1 + _STRETCH))
 
 
 def _knee_bias(v: F64, blocks: Sequence[F64], poses: Sequence[Pelvis], n: int) -> float:
