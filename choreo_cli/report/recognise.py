@@ -56,6 +56,9 @@ def recognise(source: Source) -> Kind:
     if name == "sha256sums":
         return Kind("sums")
     family = _by_ends(head, tail) or _by_name(name)
+    if family == "npy":  # numbers of a body have a reader of their own
+        body = (r for r in readers() if r.kind == "motion" and r.sniff(head, source.name, source.size))
+        return next((Kind("foreign", r) for r in body), Kind(family))
     if family:
         return Kind(family)
     for reader in readers():

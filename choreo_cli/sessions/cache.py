@@ -105,7 +105,7 @@ class Cache:
             if f[0] not in seen or abs(self._started_ns - f[2]) < FRESH_NS or f[2] > self._started_ns:
                 continue
             sha, row = seen[f[0]]
-            if row[FORMAT] in _BESIDE and row[REASON] is not None:
+            if len(row) > REASON and row[FORMAT] in _BESIDE and row[REASON] is not None:
                 continue  # what it lacks may be put beside it without touching it
             if id(row) not in numbers:
                 numbers[id(row)] = len(rows)

@@ -229,7 +229,7 @@ def marker_facts(
     return Facts(
         "motion", format_name, n=n, rate=rate, channels=len(labels), problems=tuple(problems),
         duration_us=round(n * 1e6 * rate[1] / rate[0]) if rate else None,
-        reason=None if known else unknown_set(labels),
+        reason=None if known else unknown_set(labels, 6),
         meta={"markers": len(labels), "labels": list(labels[:200]), "set": known.name if known else "unknown",
               "units_found": units or "unknown", "missing_fraction": round(gaps, 6), "fps_source": "header",
               **(meta or {})},

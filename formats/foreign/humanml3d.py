@@ -133,7 +133,7 @@ def facts(source: Source) -> Facts:
         return Facts("motion", "humanml3d", n=shape[0], reason=why, meta={"shape": list(shape)})
     if len(shape) == 1:
         note = "statistics, not a recording"
-        return Facts("other", "humanml3d-statistics", n=shape[0], reason=note, meta={"shape": list(shape)})
+        return Facts("other", "humanml3d-statistics", n=shape[0], meta={"note": note, "shape": list(shape)})
     return motion_facts(read(source), "humanml3d", {"rig": "humanml3d", "shape": list(shape)})
 
 

@@ -128,10 +128,10 @@ def recognise_set(labels: Sequence[str]) -> MarkerSet | None:
     return next((s for s in SETS if s.needed <= present), None)
 
 
-def unknown_set(labels: Sequence[str]) -> str:
-    """The sentence for markers of no known set: their labels are named."""
-    shown = ", ".join("".join(c if c.isprintable() else "?" for c in label[:24]) for label in labels[:60] if label)
-    more = f" and {len(labels) - 60} more" if len(labels) > 60 else ""
+def unknown_set(labels: Sequence[str], most: int = 100) -> str:
+    """The sentence for markers of no known set: `most` of their labels are named."""
+    shown = ", ".join("".join(c if c.isprintable() else "?" for c in label[:24]) for label in labels[:most] if label)
+    more = f" and {len(labels) - most} more" if len(labels) > most else ""
     return f"{len(labels)} markers of no known set ({', '.join(s.name for s in SETS)}): {shown}{more}"
 
 

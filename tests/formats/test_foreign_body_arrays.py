@@ -187,7 +187,12 @@ def test_statistics_of_the_dataset_are_told_from_motions(shared: Path) -> None:
         standing[:, 259:] = contacts
         assert not humanml3d.looks_normalised(standing) and humanml3d.looks_normalised((standing - mean) / std)
     facts = humanml3d.facts(Source.of(shared / "data/mocap/humanml3d/Mean.npy"))
-    assert (facts.kind, facts.reason, facts.n) == ("other", "statistics, not a recording", 263)
+    assert (facts.kind, facts.reason, facts.n, facts.meta["note"]) == (
+        "other",
+        None,
+        263,
+        "statistics, not a recording",
+    )
 
 
 def test_a_models_output_is_said_to_be_one(tmp_path: Path) -> None:

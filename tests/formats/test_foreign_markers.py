@@ -375,7 +375,12 @@ def test_a_mat_bomb_is_refused_before_it_is_inflated(tmp_path: Path, monkeypatch
 def test_samples(shared: Path) -> None:
     folder = shared / "data/mocap"
     found = c3d.facts(Source.of(folder / "c3d/pyomeca_markers_analogs.c3d"))
-    assert (found.n, found.rate, found.channels) == (580, (100, 1), 51) and "Daphnee:ASISr" in str(found.reason)
+    assert (
+        (found.n, found.rate, found.channels) == (580, (100, 1), 51)
+        and "boite:gauche_ext" in str(found.reason)
+        and "and 45 more" in str(found.reason)
+    )
+    assert "Daphnee:ASISr" in found.meta["labels"]
     found = trc.facts(Source.of(folder / "trc/pyomeca_markers.trc"))
     assert (found.n, found.rate, found.channels) == (93, (100, 1), 51) and "ASISl, ASISr" in str(found.reason)
     assert "frame_count: 652 frames declared, 93 found" in found.problems, "the sample is cut"
