@@ -12,6 +12,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "discover": ("commands.discover", "List every recording under PATHS, with its facts and its doubts"),
     "pair": ("commands.pair", "Match sessions to music, align their clocks, write frames and windows"),
     "synth": ("commands.synth", "Make openly synthetic sessions with known truth"),
+    "retarget": ("commands.retarget", "Turn motion of any format into choreo25, and choreo25 into others"),
     "run-live": ("commands.run_live", "Play: a body moves, five controls go out, in real time"),
     "calibrate": ("commands.calibrate", "Measure a body's range, or a receiver's latency, before a show"),
     "evaluate": ("commands.evaluate", "Judge runs and controls on held-out sessions, against chance"),

@@ -91,12 +91,12 @@ def train(
     """Train one recipe: rps, mapper, lookahead, gesture, reward or lifting.
 
     rps learns from frames (of pair, of synth sessions, a pack, a Parquet); the others read the run of rps, or frames
-    with --rps. lifting learns from motions (of retarget, or a folder of motion files) seen by random cameras, from
-    recorded --pairs, or, openly synthetic, from --set dancers=60. OUT receives the model, its deployable twins,
-    metrics.json, log.jsonl, status.json and, last, run.json.
+    with --rps. lifting learns from motions seen by random cameras, --pairs, or, synthetic, --set dancers=60. OUT
+    receives the model, its deployable twins, metrics.json, log.jsonl, status.json and, last, run.json.
 
     A run that is stopped or killed keeps its state: the same command goes on from there, to the same result.
     """
+    from choreo_cli.config import load
     from choreo_cli.runtime import choose_device
     from choreo_cli.training import settings, track
     from choreo_cli.training.job import Asked
@@ -111,7 +111,8 @@ def train(
         "split": split, "fold": fold, "rps": rps, "targets": targets, "mode": mode, "form": form, "latents": latents,
         "controls": controls, "pairs": pairs,
     })  # fmt: skip
-    resolved = _settings(module, config, [*(sets or []), *([f"epochs={epochs}"] if epochs else [])])
+    changes = settings.parse_sets([*(sets or []), *([f"epochs={epochs}"] if epochs else [])])
+    resolved = settings.resolve(module.Config, None if config is None else load(config, module.Config), changes)
     if out is None and not dry_run:
         raise UsageError("missing option '-o' / '--out'", hint="see choreo train --help")
     track.need(tensorboard, wandb)
@@ -129,24 +130,16 @@ def train(
     return int(ExitCode.OK)
 
 
-def _settings(module: Any, file: Path | None, changes: list[str]) -> Any:
-    from choreo_cli.config import load
-    from choreo_cli.training.settings import parse_sets, resolve
-
-    return resolve(module.Config, None if file is None else load(file, module.Config), parse_sets(changes))
-
-
 def _job(
     module: Any, recipe: str, source: Path | None, config: Any, chosen: dict[str, Any], seed: int, root: Any
 ) -> Job:
     from choreo_cli.training.recipe import Job
-    from choreo_cli.training.source import manifest_of
+    from choreo_cli.training.source import manifest_of, stands_alone
 
     named = source if source is not None and str(source) != "-" else None
     file = manifest_of(named, module.READS) if named is not None else None
-    alone = getattr(module, "needs_no_input", None)  # recipes that may make their own clips, or take them by an option
-    piped = named is None and not (source is None and alone is not None and alone(config, chosen))
-    manifest = streams.read_manifest(file, f"train {recipe}", module.READS) if file or piped else None
+    read = file or (named is None and not (source is None and stands_alone(module, config, chosen)))
+    manifest = streams.read_manifest(file, f"train {recipe}", module.READS) if read else None
     return Job(named, manifest, config, seed, chosen, options.root_overrides(root))
 
 

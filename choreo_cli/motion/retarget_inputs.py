@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from choreo_cli.errors import DataError
-from choreo_cli.motion.prepare import Prepared, map_hint, prepare
+from choreo_cli.errors import DataError, UsageError
+from choreo_cli.motion.prepare import MAX_FPS, MIN_FPS, Prepared, map_hint, prepare
 from formats import motion_npz
 from formats.errors import FormatError
 from formats.foreign import registry
@@ -41,6 +41,18 @@ class Asked:
     height: float | None = None
     map: Mapping[str, Any] | None = None
     body: str | None = None
+
+
+def check_asked(asked: Asked, resample: float | None = None) -> None:
+    """Raise UsageError for a rate, scale or stature that nothing has."""
+    for name, value, lo, hi in (
+        ("fps", asked.fps, MIN_FPS, MAX_FPS), ("resample", resample, MIN_FPS, MAX_FPS),
+        ("scale", asked.scale, 1e-9, 1e9), ("height", asked.height, 0.1, 3.0),
+    ):  # fmt: skip
+        if value is not None and not lo <= value <= hi:
+            raise UsageError(f"--{name} {value:g}", hint=f"need {lo:g} to {hi:g}")
+    if asked.scale is not None and asked.height is not None:
+        raise UsageError("--scale and --height exclude each other", hint="give one")
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,3 +234,30 @@ def _tail(source: Source) -> bytes:
     with source.open() as f:
         f.seek(max(0, source.size - 256))
         return f.read(256)
+
+
+def load_map_file(path: Path) -> dict[str, Any]:
+    """A map of joints or channels, YAML or JSON; a bare one holds only `joints: {map: {theirs: ours}}`.
+
+    Raises:
+        FormatError: not a map.
+    """
+    import yaml
+
+    from formats.foreign.mapping import check_map
+    from formats.foreign.mapping_arrays import check_array_map
+
+    try:
+        document = yaml.safe_load(Source.of(path).read_text(2**20))
+    except (yaml.YAMLError, RecursionError, ValueError) as e:
+        raise FormatError(f"not YAML or JSON: {type(e).__name__}", file=path) from None
+    if not isinstance(document, dict):
+        raise FormatError("a map is a set of keys", file=path, hint="joints: {map: {theirs: ours}}")
+    if document.get("format") in ARRAYS:
+        return check_array_map(document, file=path)
+    if "format" in document:
+        return check_map(document, file=path)
+    joints = document.get("joints")
+    if set(document) != {"joints"} or not isinstance(joints, dict) or not isinstance(joints.get("map"), dict):
+        raise FormatError("a map without 'format' holds joints: {map: {theirs: ours}} alone", file=path)
+    return document
