@@ -67,6 +67,13 @@ SUITES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
             "motion.bvh": "63 s of BVH read and its joints placed, against a loop over joints",
         },
     ),
+    "choreo_cli.motion.bench_render": (
+        {"seconds": 3.0, "repeats": 2, "peer_frames": 5},
+        {
+            "motion.raster": "a dancer, floor and time bar drawn at 512x512, one core, against matplotlib animation",
+            "motion.mp4": "a 30 s clip and its music to MP4, against matplotlib's frames alone",
+        },
+    ),
     "choreo_cli.live.bench_model": (
         {"rounds": 4, "count": 20},
         {
@@ -110,6 +117,6 @@ SUITES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
 LANES = {
     "data": "start-up, discover, features, pair, feed, memory",
     "train": "training and its memory",
-    "motion": "choreo25 codec, BVH",
+    "motion": "choreo25 codec, BVH, drawing, film",
     "live": "model step, loop, cadence, OSC, memory",
 }
