@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,9 +9,20 @@ import typer
 
 from choreo_cli import options, streams
 from choreo_cli.errors import ExitCode, UsageError
+from commands.evaluate_out import finish
 
 if TYPE_CHECKING:
     from choreo_cli.metrics.motion_manual import Lengths
+
+_SESSION = "recordings/session-0000"
+EXAMPLES = (
+    (
+        f"choreo evaluate motion {_SESSION}/poses.jsonl --music recordings/music/track-0000.wav"
+        f" --beats {_SESSION}/truth/beats.txt --table",
+        "A dance: sanity, contact, smoothness, and how it follows its music",
+    ),
+    (f"choreo evaluate motion {_SESSION}/poses.jsonl --mode compat -o published.json", "As the literature measures it"),
+)
 
 Motions = Annotated[
     list[Path] | None,
@@ -100,10 +110,9 @@ def motion(
             on_progress=bar,
         )
         skipped = {**found.skipped, **(real.skipped if real else {})}
-        for line in [*notes, *(f"{name} is left out: {why}" for name, why in skipped.items())]:
-            bar.note(line)
+        notes += [f"{name} is left out: {why}" for name, why in skipped.items()]
     params = {"mode": mode, "fps": fps, "each": each, "require": require, "manual_lengths": manual_lengths}
-    failed = _emit(entries, params, inputs, seed, quiet, out=out, json=json, as_table=table)
+    failed = finish("motion", entries, inputs, notes, params, seed, quiet, out=out, json=json, as_table=table)
     if failed and not no_gate:
         return ExitCode.NO
     return streams.partial(len(skipped), 0, keep_going)
@@ -128,22 +137,3 @@ def _sources(motions: list[Path] | None) -> list[Any]:
     """Paths, and the manifest on stdin in place of `-`."""
     named = motions or [Path("-")]
     return [streams.read_manifest(None, "evaluate motion", ("choreo.motions",)) if str(p) == "-" else p for p in named]
-
-
-def _emit(
-    entries: list[dict[str, Any]], params: dict[str, Any], inputs: list[dict[str, Any]], seed: int, quiet: bool,
-    **where: Any,
-) -> bool:  # fmt: skip
-    """One metrics manifest out; whether a gate failed."""
-    from choreo_cli import runtime
-    from choreo_cli.metrics import table
-    from choreo_cli.progress import Progress
-    from formats.manifest import Manifest, encode
-
-    for line in table.remarks(entries):
-        Progress("evaluate motion", quiet=quiet).note(line)
-    made_by = runtime.provenance("evaluate motion", params, inputs, seed=seed)
-    doc = encode(Manifest("choreo.metrics/1", made_by, entries))
-    shown = partial(streams.columns, table.rows(entries), table.HEADER)
-    streams.emit(doc, shown, **where, keep="keep it with -o FILE, or pipe it on: choreo report -")
-    return table.failed(entries)

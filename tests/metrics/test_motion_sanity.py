@@ -46,7 +46,7 @@ def test_each_damage_has_its_reason() -> None:
     holed = x.copy()
     holed[40:43] = np.nan
     fast = x.copy()
-    fast[::2, AT["l_wrist"]] += np.array([0.5, 0, 0])
+    fast[::2, AT["l_wrist"]] += np.array([1.0, 0, 0])
     found = {
         "jerk": noisy, "jump cut": cut, "skate": skating, "bones": grown, "penetration": through, "limits": folded,
         "finite": holed, "speed": fast, "floor": x - np.array([0, 0.03, 0]), "contact": x + np.array([0, 0.4, 0]),
