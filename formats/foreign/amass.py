@@ -74,7 +74,9 @@ def _read(source: Source, fps: float | None, body: str | Path | None, height: fl
     origin = "user" if rate_of(fps) else "header" if rate else "none"
     poses, trans, faults = _finite(poses, trans)
     offsets, said = body_of(body, height)
-    return smpl_stream(forward(poses, trans, offsets), rate, origin, [f"rotations from {layout}", said], faults)
+    return smpl_stream(
+        forward(poses, trans, offsets), rate, origin, [f"rotations from {layout}", said], faults, ("+z", "+y")
+    )
 
 
 def _finite(poses: F64, trans: F64) -> tuple[F64, F64, tuple[str, ...]]:

@@ -119,9 +119,9 @@ def _read(
     rate = rate_of(fps) or rate_of(FPS)
     unit = skeleton.length_unit
     hinted = (_INCH / unit, f"inches / {unit:g}") if unit else None
-    pose = canonical_pose(
-        Tree(names, parents), world, Scaling(*scaling, hinted=hinted), rate[0] / rate[1] if rate else None
-    )
+    rest = positions(skeleton, {"root": np.zeros((1, len(skeleton.bones[0].dofs)))}, degrees)[2][0]
+    hz = rate[0] / rate[1] if rate else None
+    pose = canonical_pose(Tree(names, parents), world, rest, Scaling(*scaling, hinted=hinted), hz)
     notes = [f"skeleton {skeleton_path.name}", *([] if rate_of(fps) else [ASSUMED]), "time rebuilt from i/fps"]
     beyond = outside_limits(skeleton, values) if degrees == skeleton.degrees else 0.0
     if beyond:

@@ -10,7 +10,7 @@ import numpy as np
 
 from formats.foreign.joints import CANONICAL
 from formats.foreign.model import F64
-from formats.foreign.pose_space import LEG_SHARE, metres_of_height, space_of, turn_up
+from formats.foreign.pose_space import LEG_SHARE, metres_of_height, turn_up
 
 TARGET_M = 1.70
 """Stature of a body whose unit cannot be told."""
@@ -20,7 +20,10 @@ _FLOOR_PERCENTILE = 2.0
 _CONTACT_SPEED, _CONTACT_HEIGHT = 0.35, 0.08
 _FEW_CONTACTS = 0.05
 _FAR = 1e9
+_UPRIGHT, _SELDOM = 0.7, 0.1
+_LYING = 0.1  # metres: a head this little below the pelvis is a body on the floor
 _AT = {name: i for i, name in enumerate(CANONICAL)}
+_HIGH, _LOW = [_AT["l_shoulder"], _AT["r_shoulder"]], [_AT["l_ankle"], _AT["r_ankle"]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,13 @@ def known_points(xyz: F64) -> F64:
 
 
 def finish(
-    points: F64, scaling: Scaling, fps: float | None, *, grounded: bool = True, missing_toes: Sequence[str] = ()
+    points: F64,
+    scaling: Scaling,
+    fps: float | None,
+    *,
+    ups: Sequence[str] = ("+y",),
+    grounded: bool = True,
+    missing_toes: Sequence[str] = (),
 ) -> Body:
     """Scale, turn up, put on the floor and check.
 
@@ -66,17 +75,17 @@ def finish(
         points: (T, 22, 3) canonical joints, source units and axes; NaN where missing.
         scaling: How the unit is found.
         fps: Frames per second, None where unknown: contacts are then told by height alone.
+        ups: Directions that can be up, the usual one first.
         grounded: Move the floor to 0.
         missing_toes: Sides (`l`, `r`) whose toe is to be placed a foot length ahead of the ankle.
     """
     stature = leg_length(points) / LEG_SHARE
     factor, unit, note = _factor(stature, scaling)
-    space = space_of(points * factor, CANONICAL, None)
-    notes = [note, *(n for n in space.assumptions if not n.startswith(("units", "axes turned")))]
-    xyz, turned = _y_up(space.xyz, space.up)
-    original = next((n.split()[-1] for n in space.assumptions if n.startswith("axes turned")), turned)
-    if original:
-        notes.append(f"axes turned, up was {original}")
+    notes = [note]
+    up = up_of(points[:, _HIGH], points[:, _LOW], ups)
+    xyz = np.ascontiguousarray(turn_up(points * factor, up)) if up != "+y" else points * factor
+    if up != "+y":
+        notes.append(f"axes turned, up was {up}")
     for side in missing_toes:
         xyz[:, _AT[f"{side}_toe"]] = _placed_toe(xyz, side, stature * factor)
     problems: list[str] = []
@@ -113,11 +122,26 @@ def _factor(stature: float, scaling: Scaling) -> tuple[float, str, str]:
     return TARGET_M / stature, "inferred", note
 
 
-def _y_up(xyz: F64, up: str) -> tuple[F64, str]:
-    """Positions with y up, and the up they had (empty when it was +y already)."""
-    if up == "+y":
-        return np.array(xyz, np.float64), ""
-    return np.ascontiguousarray(turn_up(xyz, up)), up
+def up_of(high: F64, low: F64, ups: Sequence[str]) -> str:
+    """Which of several directions is up, by how a body stands.
+
+    The usual one, when the body is upright along it now and then: dancers lie, fall and stand on their hands. Another
+    one only when the body is upright along that nearly always.
+
+    Args:
+        high, low: (T, n, 3) points of the shoulders and of the ankles, source axes.
+        ups: `+y`, `-z`... that can be up, the usual one first.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        span = np.nanmean(high, axis=1) - np.nanmean(low, axis=1)
+    span = span[np.isfinite(span).all(axis=1)]
+    if not len(span) or len(ups) < 2:
+        return ups[0]
+    span /= np.maximum(np.linalg.norm(span, axis=1, keepdims=True), 1e-12)
+    share = {up: float(np.mean(span[:, "xyz".index(up[1])] * (1 if up[0] == "+" else -1) > _UPRIGHT)) for up in ups}
+    best = max(ups[1:], key=lambda up: share[up])
+    return best if share[ups[0]] < _SELDOM and share[best] > 1 - _SELDOM else ups[0]
 
 
 def _placed_toe(xyz: F64, side: str, stature: float) -> F64:
@@ -191,7 +215,7 @@ def checks(xyz: F64) -> list[str]:
                 problems.append(
                     f"bone_std: {parts[0]} to {parts[1]} varies by {100 * share:.1f} %, tracked or generated"
                 )
-        if float(np.nanmedian(xyz[:, _AT["head"], 1] - xyz[:, _AT["pelvis"], 1])) < 0:
+        if float(np.nanmedian(xyz[:, _AT["head"], 1] - xyz[:, _AT["pelvis"], 1])) < -_LYING:
             problems.append("upside_down: the head is below the pelvis in the median frame")
         lateral = xyz[:, _AT["l_hip"]] - xyz[:, _AT["r_hip"]]
         toes = (xyz[:, _AT["l_toe"]] + xyz[:, _AT["r_toe"]]) - (xyz[:, _AT["l_ankle"]] + xyz[:, _AT["r_ankle"]])

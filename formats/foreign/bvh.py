@@ -272,7 +272,10 @@ def _stream(clip: BvhClip, fps: float | None, scaling: Scaling, step: int) -> tu
         notes.append("zero position channels ignored, OFFSET kept")
     tree = Tree([j.name for j in clip.joints], [j.parent for j in clip.joints])
     hz = rate[0] / rate[1] if rate else None
-    pose = canonical_pose(tree, joint_positions(clip, values), scaling, hz, sample=step > 1)
+    rest = np.zeros((len(clip.joints), 3))
+    for i, joint in enumerate(clip.joints):
+        rest[i] = np.array(joint.offset) + (rest[joint.parent] if joint.parent >= 0 else 0.0)
+    pose = canonical_pose(tree, joint_positions(clip, values), rest, scaling, hz, sample=step > 1)
     t_us = frame_times(np.arange(len(values), dtype=np.int64) * step, rate)
     stream = PoseStream(
         t_us=t_us, xyz=pose.xyz, joints=pose.joints, units=pose.units, up=pose.up, rate=rate, rate_source=origin,

@@ -85,7 +85,7 @@ def _read(source: Source, fps: float | None, scaling: Scaling) -> PoseStream:
     rate = rate_of(fps) or rate_of(stated)
     origin = "user" if rate_of(fps) else "header" if rate else "none"
     joints = known_points(joints)
-    body = finish(joints, scaling, rate[0] / rate[1] if rate else None)
+    body = finish(joints, scaling, rate[0] / rate[1] if rate else None, ups=("+y", "+z", "-y", "-z"))
     bad = int(np.isnan(joints).any(axis=(1, 2)).sum())
     faults = (f"nan: {bad} frames hold joints that are not finite",) if bad else ()
     order = f"{array.shape[-2]} joints taken in SMPL's order"

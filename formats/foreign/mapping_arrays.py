@@ -141,7 +141,8 @@ def _poses(source: Source, mapping: dict[str, Any], fps: float | None) -> PoseSt
     unit = joints.get("units") or unit
     scaling = Scaling(declared=(METRES[unit], unit) if unit else None)
     rate = rate_of(fps) or rate_of(mapping.get("time", {}).get("fps")) or rate_of(stated)
-    body = finish(stacked, scaling, rate[0] / rate[1] if rate else None, missing_toes=toeless)
+    ups = ("+y",) if up is not None else ("+y", "+z", "-y", "-z")
+    body = finish(stacked, scaling, rate[0] / rate[1] if rate else None, ups=ups, missing_toes=toeless)
     time = "time rebuilt from i/fps" if rate else NO_RATE
     return PoseStream(
         t_us=frame_times(np.arange(len(stacked), dtype=np.int64), rate), xyz=body.xyz.astype(np.float32),

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from formats.errors import FormatError
-from formats.foreign.body import Scaling, finish, known_points
+from formats.foreign.body import Scaling, finish, known_points, up_of
 from formats.foreign.completion import complete
 from formats.foreign.joints import CANONICAL
 from formats.foreign.model import F32, F64, I64, PoseStream
@@ -192,18 +191,12 @@ def _gaps(xyz: F32) -> list[str]:
 
 
 def _up_of(points: Mapping[str, F64], known: MarkerSet) -> str:
-    """The axis from the ankles to the shoulders in the median frame."""
-    ankles = [g[0] for n, groups in known.groups.items() if n.endswith("ankle") for g in groups[-1:]]
-    shoulders = [g[0] for n, groups in known.groups.items() if n.endswith("shoulder") for g in groups[-1:]]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        span = np.nanmedian(
-            np.nanmean([points[n] for n in shoulders], axis=0) - np.nanmean([points[n] for n in ankles], axis=0), axis=0
-        )
-    if not np.isfinite(span).all():
-        return "+y"
-    axis = int(np.argmax(np.abs(span)))
-    return ("+" if span[axis] > 0 else "-") + "xyz"[axis]
+    """Which way is up: z in most laboratories, y in some."""
+    high, low = (
+        np.stack([points[known.groups[f"{side}_{part}"][-1][0]] for side in "lr"], axis=1)
+        for part in ("shoulder", "ankle")
+    )
+    return up_of(high, low, ("+z", "+y", "+x", "-y", "-z", "-x"))
 
 
 def _centres(points: Mapping[str, F64], known: MarkerSet) -> dict[str, F64]:

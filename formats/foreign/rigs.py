@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from formats.foreign.body import Scaling, finish
+from formats.foreign.body import Scaling, finish, leg_length
 from formats.foreign.joints import CANONICAL, split_name
 from formats.foreign.model import F32, F64
 from formats.foreign.pose_space import space_of
@@ -50,12 +50,15 @@ class Rig:
     used: dict[str, str] = field(default_factory=dict)
 
 
-def canonical_pose(tree: Tree, world: F64, scaling: Scaling, fps: float | None, *, sample: bool = False) -> RigPose:
+def canonical_pose(
+    tree: Tree, world: F64, rest: F64, scaling: Scaling, fps: float | None, *, sample: bool = False
+) -> RigPose:
     """The 22 canonical joints in metres, y up, on the floor; the source's joints where the rig is not recognised.
 
     Args:
         tree: Names and parents.
         world: (T, J, 3) positions, source units and axes.
+        rest: (J, 3) positions at rest, which say what is up where the body does not; zeros where the file has none.
         scaling: How the unit is found.
         fps: Frames per second, for the foot contacts that find the floor.
         sample: The frames are only a sample of the clip: the floor is left where it is.
@@ -67,13 +70,31 @@ def canonical_pose(tree: Tree, world: F64, scaling: Scaling, fps: float | None, 
         fault = f"unknown_rig: no arms and legs found among {len(names)} joints, source names are kept"
         xyz = space.xyz.astype(np.float32)
         return RigPose(xyz, names, space.units, space.up, (fault,), space.assumptions, {"rig": "unknown"})
-    points = np.stack([sum(w * world[:, i] for i, w in rig.weights[name].items()) for name in CANONICAL], axis=1)
+    points = _weighted(rig, world)
     toeless = [side for side in "lr" if any(f.startswith(f"{side}_toe") for f in rig.flagged)]
-    body = finish(points, scaling, fps, grounded=not sample, missing_toes=toeless)
+    body = finish(
+        points, scaling, fps, ups=_ups(points, _weighted(rig, rest[None])), grounded=not sample, missing_toes=toeless
+    )
     problems = (*(f"missing_joint: {text}" for text in rig.flagged), *body.problems)
     notes = (f"rig {rig.family}", *body.notes)
     meta = {"rig": rig.family, **body.meta, "map": rig.used}
     return RigPose(body.xyz.astype(np.float32), CANONICAL, "m", "+y", problems, notes, meta)
+
+
+def _weighted(rig: Rig, world: F64) -> F64:
+    """(T, 22, 3) canonical joints of (T, J, 3) source joints."""
+    return np.stack([sum(w * world[:, i] for i, w in rig.weights[name].items()) for name in CANONICAL], axis=1)
+
+
+def _ups(points: F64, rest: F64) -> tuple[str, ...]:
+    """What can be up: y as everywhere, or the way the rig stands at rest; z where it has no rest pose."""
+    size = leg_length(points)
+    if not 0.5 * size < leg_length(rest) < 2 * size:
+        return ("+y", "+z")
+    at = CANONICAL.index
+    span = rest[0, at("head")] - (rest[0, at("l_ankle")] + rest[0, at("r_ankle")]) / 2
+    axis = int(np.argmax(np.abs(span)))
+    return tuple(dict.fromkeys(("+y", ("+" if span[axis] > 0 else "-") + "xyz"[axis])))
 
 
 def recognise(tree: Tree, world: F64) -> Rig | None:
