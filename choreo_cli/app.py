@@ -15,6 +15,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "retarget": ("commands.retarget", "Turn motion of any format into choreo25, and choreo25 into others"),
     "run-live": ("commands.run_live", "Play: a body moves, five controls go out, in real time"),
     "calibrate": ("commands.calibrate", "Measure a body's range, or a receiver's latency, before a show"),
+    "capture": ("commands.capture", "Turn sensors and recordings of a body into clean choreo25, offline and live"),
     "evaluate": ("commands.evaluate", "Judge runs and controls on held-out sessions, against chance"),
     "train": ("commands.train", "Train one recipe on frames, or on the run of another"),
     "render": ("commands.render", "Draw motion as film, pictures and a page that plays"),

@@ -22,7 +22,7 @@ EXITS = (
     ExitCode.UNAVAILABLE,
 )  # fmt: skip
 EXAMPLES = (
-    ("choreo synth sessions --sessions 1 --minutes 0.2 -o demo >/dev/null; choreo retarget demo -o clips --table",
+    ("choreo synth sessions --sessions 1 --minutes 0.2 -o dances >/dev/null; choreo retarget dances -o clips --table",
      "Every motion of a folder, with its round trip"),
     ("choreo retarget clips/motions.json --to bvh -o bvh", "For an animation program"),
     ("choreo retarget clips --to joints --resample 60 -o joints | choreo check -", "Smooth joints for display"),

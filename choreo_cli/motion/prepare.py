@@ -64,7 +64,8 @@ def prepare(
     """
     if stream.xyz.ndim != 3 or stream.xyz.shape[2] != 3 or stream.units in ("px", "norm"):
         raise DataError("holds image points, not joints in space", hint=LIFT)
-    report: dict[str, Any] = {"frames_found": len(stream.t_us), "rig": str((meta or {}).get("rig", "unknown"))}
+    rig = (meta or {}).get("rig") or ("canonical" if stream.joints == CANONICAL else "by name")
+    report: dict[str, Any] = {"frames_found": len(stream.t_us), "rig": str(rig)}
     points, placed, toeless = named_joints(stream)
     points, rate, report["time"] = _even(points, stream, fps)
     points, trimmed = _trimmed(points)

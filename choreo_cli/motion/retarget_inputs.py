@@ -16,11 +16,11 @@ from formats import motion_npz
 from formats.errors import FormatError
 from formats.foreign import registry
 from formats.foreign.joints import CANONICAL
+from formats.foreign.mapping_arrays import ARRAYS
 from formats.foreign.model import PoseStream
 from formats.foreign.source import Source
 from formats.motion_npz import MotionClip
 
-ARRAYS = ("array", "channels")
 OWN = "choreo25"
 
 
@@ -101,7 +101,7 @@ def open_motion(path: Path, asked: Asked) -> Opened:
     left = replace(asked, **dict.fromkeys(taken))
     if asked.map is not None:
         return _opened(reader.format, _prepared(_renamed(found, asked.map), left, {"rig": "mapped"}))
-    return _opened(reader.format, _prepared(found, left, _meta(reader, source)))
+    return _opened(reader.format, _prepared(found, left, _meta(reader, source, found)))
 
 
 def joints_of(path: Path, asked: Asked) -> tuple[Any, float, dict[str, Any]]:
@@ -153,8 +153,10 @@ def _read(reader: registry.Reader, source: Source, asked: Asked) -> tuple[object
     return reader.read(source, **taken), list(taken)
 
 
-def _meta(reader: registry.Reader, source: Source) -> dict[str, Any]:
+def _meta(reader: registry.Reader, source: Source, stream: PoseStream) -> dict[str, Any]:
     """Facts that the stream does not carry: the rig, the map that was used, how the unit was found."""
+    if source.suffix in (".pkl", ".pickle"):  # a process of its own each time: what the stream says must do
+        return {"rig": next((a[4:] for a in stream.assumptions if a.startswith("rig ")), "smpl"), "units_found": "m"}
     facts = reader.facts(source)
     if facts.reason is not None:
         return {}
@@ -165,7 +167,7 @@ def _array(source: Source, asked: Asked) -> Opened:
     from formats.foreign.mapping_arrays import read_array_with_map, read_channels_with_map
 
     mapping = dict(asked.map or {})
-    if mapping["format"] == "array":
+    if mapping["format"] != "channels":
         stream = read_array_with_map(source, mapping, asked.fps)
         return _opened("mapped", _prepared(stream, replace(asked, fps=None), {"rig": "mapped"}))
     found = read_channels_with_map(source, mapping, asked.fps)
@@ -240,12 +242,11 @@ def load_map_file(path: Path) -> dict[str, Any]:
     """A map of joints or channels, YAML or JSON; a bare one holds only `joints: {map: {theirs: ours}}`.
 
     Raises:
-        FormatError: not a map.
+        FormatError, ConfigFileError: not a map; the key and the nearest legal one are named.
     """
     import yaml
 
-    from formats.foreign.mapping import check_map
-    from formats.foreign.mapping_arrays import check_array_map
+    from formats.foreign.mapping import load_map
 
     try:
         document = yaml.safe_load(Source.of(path).read_text(2**20))
@@ -253,10 +254,8 @@ def load_map_file(path: Path) -> dict[str, Any]:
         raise FormatError(f"not YAML or JSON: {type(e).__name__}", file=path) from None
     if not isinstance(document, dict):
         raise FormatError("a map is a set of keys", file=path, hint="joints: {map: {theirs: ours}}")
-    if document.get("format") in ARRAYS:
-        return check_array_map(document, file=path)
     if "format" in document:
-        return check_map(document, file=path)
+        return load_map(path)
     joints = document.get("joints")
     if set(document) != {"joints"} or not isinstance(joints, dict) or not isinstance(joints.get("map"), dict):
         raise FormatError("a map without 'format' holds joints: {map: {theirs: ours}} alone", file=path)

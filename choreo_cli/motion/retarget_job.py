@@ -19,6 +19,7 @@ from choreo_cli.motion.retarget_inputs import OWN, open_motion
 from choreo_cli.motion.retarget_plan import Item, Work
 from formats.atomic import sha256_file, write_bytes
 from formats.errors import FormatError
+from formats.foreign.pose_build import SYNTHETIC
 from formats.manifest import decode
 
 LEFT_OUT = "left_out.jsonl"
@@ -143,7 +144,7 @@ def one(
         "music": item.carried.get("music"), "group_id": item.carried.get("group_id"),
         "split": item.carried.get("split", "none"), "performer": item.carried.get("performer"),
         "captions": list(item.carried.get("captions", ())), "licence": licence,
-        "synthetic": bool(item.carried.get("synthetic", False)),
+        "synthetic": bool(item.carried.get("synthetic", False)) or SYNTHETIC in opened.report["assumptions"],
     }  # fmt: skip
     return Result(item.source, _ordered(entry), files, lines_of(opened.report) if opened.format != OWN else [])
 

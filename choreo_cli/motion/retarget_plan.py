@@ -97,9 +97,9 @@ def of_manifest(manifest: Manifest, roots: Mapping[str, str]) -> Work:
             found.append((safe_join(own, e["path"]), e["path"], {k: e[k] for k in CARRIED}, e["sha256"]))
     else:
         for e in manifest.entries:
-            if e["kind"] == "motion" and e["root"] not in folders:
+            if _is_body(e) and e["root"] not in folders:
                 raise FormatError(f"the manifest has no root {e['root']!r}", file=e["path"])
-            if e["kind"] == "motion" and not e["acknowledged"]:
+            if _is_body(e):
                 root = folders[e["root"]]
                 path = root if e["path"] == "." else safe_join(root, e["path"])
                 own = root if root.is_dir() else root.parent
@@ -109,6 +109,12 @@ def of_manifest(manifest: Manifest, roots: Mapping[str, str]) -> Work:
     work = _work(found, own)
     inputs = [{"role": "manifest", "sha256": manifest.sha256, "schema": manifest.schema}, *work.inputs]
     return Work(work.items, inputs, work.roots)
+
+
+def _is_body(e: Mapping[str, Any]) -> bool:
+    """Whether an entry of an inventory is a motion, or poses in space, that nobody has put aside."""
+    space = e["kind"] == "pose" and e["meta"].get("units") in ("m", "unknown")
+    return (e["kind"] == "motion" or space) and not e["acknowledged"]
 
 
 def _work(found: Sequence[Found], root: Path, *, single: bool = False, skipped: int = 0) -> Work:
