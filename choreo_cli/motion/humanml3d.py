@@ -42,13 +42,18 @@ _AXES = np.array(
 
 
 def features263(
-    joints: F64, *, target_offsets: F64 | None = None, feet_threshold: float = FEET_THRESHOLD
+    joints: F64,
+    *,
+    target_offsets: F64 | None = None,
+    floor: float | None = None,
+    feet_threshold: float = FEET_THRESHOLD,
 ) -> tuple[F64, F64]:
     """Features of a clip at 20 fps.
 
     Args:
         joints: (T, 22, 3) metres, y up, T >= 2, at 20 frames a second.
         target_offsets: (22, 3) or (22,) bones to retarget to, of which only the length counts; None keeps the body.
+        floor: Height that becomes 0; None takes that of the lowest joint of all frames, as the format does.
         feet_threshold: A foot joint stands when it moves less than this in one step, squared metres.
 
     Returns:
@@ -57,7 +62,7 @@ def features263(
     Raises:
         DataError: another shape, fewer than two frames, values that are not finite, or bones of no length.
     """
-    p = canonical_joints(_checked(joints), target_offsets)
+    p = canonical_joints(_checked(joints), target_offsets, floor)
     turn = _root_turn(p)
     rotations = _rotations(p, turn)
     step = np.diff(p, axis=0)
@@ -66,7 +71,9 @@ def features263(
     local = _rotate(turn[:, None], local)
     root = np.empty((len(p) - 1, 4))
     change = _multiply(turn[1:], _conjugate(turn[:-1]))
-    root[:, 0] = np.arcsin(np.clip(change[:, 2], -1, 1))
+    # q and -q are one rotation; past half a turn from the start the published code takes the other one and records
+    # that step's turn with the wrong sign. Here the path stays recoverable.
+    root[:, 0] = np.arcsin(np.clip(np.copysign(change[:, 2], change[:, 2] * change[:, 0]), -1, 1))
     root[:, 1:3] = _rotate(turn[1:], step[:, 0])[:, [0, 2]]
     root[:, 3] = p[:-1, 0, 1]
     feet = (step[:, _FEET] ** 2).sum(-1) < feet_threshold
@@ -92,12 +99,12 @@ def recovered_joints(features: F64) -> F64:
     return recover_joints(found)
 
 
-def canonical_joints(joints: F64, target_offsets: F64 | None = None) -> F64:
+def canonical_joints(joints: F64, target_offsets: F64 | None = None, floor: float | None = None) -> F64:
     """Retarget, put on the floor, start above the origin, face +z in the first frame: (T, 22, 3) -> (T, 22, 3)."""
     p = np.array(joints, np.float64)
     if target_offsets is not None:
         p = retarget_bones(p, target_offsets)
-    p[..., 1] -= p[..., 1].min()
+    p[..., 1] -= p[..., 1].min() if floor is None else floor
     p[..., [0, 2]] -= p[0, 0, [0, 2]]
     return _rotate(_between(_unit(_facing(p[:1])), _FORWARD), p)
 
@@ -122,15 +129,26 @@ def retarget_bones(joints: F64, target_offsets: F64) -> F64:
     return out
 
 
-def features_of_joints(joints: F64, fps: float, *, target_offsets: F64 | None = None) -> tuple[F64, F64]:
+def features_of_joints(
+    joints: F64, fps: float, *, target_offsets: F64 | None = None, floor: float | None = None
+) -> tuple[F64, F64]:
     """Features of a clip at any rate: resampled to 20 fps first. Arguments, result and errors as `features263`."""
     at_rate = joints if fps == FPS else resample_joints(_checked(joints), fps, FPS)
-    return features263(at_rate, target_offsets=target_offsets)
+    return features263(at_rate, target_offsets=target_offsets, floor=floor)
 
 
 def features_of_clip(clip: MotionClip, *, target_offsets: F64 | None = None) -> tuple[F64, F64]:
-    """Features of a choreo25 clip: decoded, at 20 fps. Raises DataError as `features263`."""
-    return features_of_joints(decode(clip), clip.header.fps, target_offsets=target_offsets)
+    """Features of a choreo25 clip: decoded, at 20 fps. Raises DataError as `features263`.
+
+    The floor comes from the ankles, which are exact, and the toe of a flat foot: one decoded toe that dips too low
+    would lift the whole clip.
+    """
+    joints = decode(clip)
+    s = clip.header.skeleton
+    floor = float((joints[:, 7:9, 1].min(0) + s.foot * s.toe_b[:, 1]).min())
+    return features_of_joints(
+        joints, clip.header.fps, target_offsets=target_offsets, floor=floor if target_offsets is None else None
+    )
 
 
 def clip_of_features(features: F64, skeleton: Skeleton | None = None) -> MotionClip:
