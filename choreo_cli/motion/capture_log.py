@@ -9,8 +9,8 @@
     {"end":true,"n":1}
 
 `pose` is 22 joints of 3 metres (null where missing), y up, floor at 0; `points` 17 COCO points of 2 pixels, y down,
-with `confidence`; `watch` the specific force in m/s^2, with `attitude` (w x y z) where it is known; `head` 3 metres. All
-times are microseconds of one clock.
+with `confidence`; `watch` the specific force in m/s^2, with `attitude` (w x y z) where it is known; `head` 3 metres.
+All times are microseconds of one clock.
 """
 
 from __future__ import annotations
@@ -157,12 +157,14 @@ def _camera(name: str, value: dict[str, Any], file: Any) -> Camera:
         raise FormatError(
             f"stream {name}: points need focal_px, width, height and camera", file=file, row=1, field="camera"
         )
-    if min(numbers) <= 0:
+    focal, width, height = (float(n) for n in numbers if n is not None)
+    if min(focal, width, height) <= 0:
         raise FormatError(f"stream {name}: a camera without size", file=file, row=1, field="focal_px")
     angles = [told.get("yaw_rad", math.pi), told.get("pitch_rad", 0.0)]
     if not all(map(_is_number, angles)):
         raise FormatError(f"stream {name}: angles that are no numbers", file=file, row=1, field="camera")
-    return Camera(*map(float, numbers), (float(place[0]), float(place[1]), float(place[2])), *map(float, angles))
+    yaw, pitch = map(float, angles)
+    return Camera(focal, width, height, (float(place[0]), float(place[1]), float(place[2])), yaw, pitch)
 
 
 def parse_line(line: bytes, head: CaptureHead, row: int, *, file: Any = None) -> Heard | None:

@@ -25,6 +25,9 @@ DENSE_HZ = 240.0
 _WRIST, _ELBOW = {"l_wrist": 20, "r_wrist": 21}, {"l_wrist": 18, "r_wrist": 19}
 
 
+FRONT = Camera(1500.0, 1920.0, 1080.0)
+
+
 @dataclass(frozen=True, slots=True)
 class Sensor:
     """One simulated sensor.
@@ -55,7 +58,7 @@ class Sensor:
     dropouts: tuple[tuple[float, float], ...] = ()
     point: str = "l_wrist"
     attitude: bool = True
-    camera: Camera = Camera(1500.0, 1920.0, 1080.0)
+    camera: Camera = FRONT
 
 
 STUDIO: tuple[Sensor, ...] = (

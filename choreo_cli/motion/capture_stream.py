@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter_ns
 from typing import Any, Protocol
@@ -29,6 +29,7 @@ LEAD_US = 12_000
 """What the cleaning lags behind a body that speeds up; the filter is asked for a pose so much later."""
 BUDGET_MS = 30.0
 FRESH_US = 100_000
+GAP_US = 10_000_000
 
 
 class StepLifter(Protocol):
@@ -118,6 +119,7 @@ class Capture:
         self._streams, self._lifters = head.streams, dict(lifters or {})
         self._fps, self._lag_us, self._skeleton = fps, lag_us, skeleton
         self._leg = np.asarray(skeleton.thigh) + np.asarray(skeleton.shank)
+        self.skeleton, self.head = skeleton, head
         self.fusion = Fusion(skeleton)
         self._reader = PoseReader(skeleton)
         self._cleaner = LiveCleaner(skeleton, fps) if clean else None
@@ -206,24 +208,69 @@ class Capture:
         return row, true
 
 
-def play(capture: Capture, readings: Iterable[Heard], fps: float, *, until_us: int | None = None) -> Iterator[Frame]:
-    """Frames of readings that were recorded, in the time of their arrivals: as fast as the work is done.
+def play(
+    capture: Capture, readings: Iterable[Heard], fps: float, *, for_us: int | None = None, tail_us: int = 0
+) -> Iterator[Frame]:
+    """Frames of readings in the time of their arrivals: as fast as they come, or as a recording is read.
 
     Frames are due every 1 / fps from the first arrival on, and each sees only what had arrived by then.
+
+    Args:
+        capture: What makes the frames.
+        readings: In the order of arrival.
+        fps: Frames a second.
+        for_us: How long after the first arrival frames are made.
+        tail_us: How long frames go on after the last arrival.
     """
     due: float | None = None
+    end_us: float | None = None
     for heard in readings:
         if due is None:
             due = float(heard.t_arrival_us)
+            end_us = None if for_us is None else due + for_us
+        # A clock that jumps a minute ahead is no reason for a minute of frames that nobody sees.
+        if heard.t_arrival_us - due > GAP_US:
+            due = float(heard.t_arrival_us)
         while heard.t_arrival_us > due:
-            if until_us is not None and due > until_us:
+            if end_us is not None and due > end_us:
                 return
             if (frame := capture.frame(round(due))) is not None:
                 yield frame
             due += 1e6 / fps
         capture.put(heard)
-    if due is not None and (frame := capture.frame(round(due))) is not None:
-        yield frame
+    end = None if due is None else due + tail_us
+    while due is not None and end is not None and due <= end:
+        if (frame := capture.frame(round(due))) is not None:
+            yield frame
+        due += 1e6 / fps
+
+
+def live(
+    capture: Capture, poll: Callable[[], Iterable[Heard]], fps: float, now_us: Callable[[], int],
+    wait_s: Callable[[float], object], stop: Callable[[], bool],
+) -> Iterator[Frame]:  # fmt: skip
+    """Frames in real time, from readings that are polled; ends when `stop` says so.
+
+    Args:
+        capture: What makes the frames.
+        poll: Readings that have come since the last call.
+        fps: Frames a second.
+        now_us: The clock of the readings' arrivals.
+        wait_s: Sleeps.
+        stop: Whether to end.
+    """
+    due = float(now_us())
+    while not stop():
+        left = due - now_us()
+        if left > 0:
+            wait_s(left / 1e6)
+        elif left < -1e6:
+            due = float(now_us())  # the machine slept: frames that nobody saw are not made up
+        for heard in poll():
+            capture.put(heard)
+        if (frame := capture.frame(round(due))) is not None:
+            yield frame
+        due += 1e6 / fps
 
 
 def clip_of(frames: list[Frame], skeleton: Skeleton, fps: float, source: Mapping[str, Any]) -> MotionClip:

@@ -164,7 +164,7 @@ def limit_jerk(q: F64, skeleton: Skeleton, fps: float, limit: float) -> tuple[F6
 def _frames_over(q: F64, skeleton: Skeleton, fps: float, limit: float) -> Bool:
     over = np.zeros(len(q), bool)
     if len(q) > 3:
-        bad = (jerk_of(joints_of(q, skeleton), fps) > limit).any(1)
+        bad = np.asarray((jerk_of(joints_of(q, skeleton), fps) > limit).any(1))
         for k in range(4):
             over[k : len(bad) + k] |= bad
     return over

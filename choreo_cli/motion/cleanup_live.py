@@ -50,8 +50,8 @@ class Follower:
     """
 
     def __init__(
-        self, fps: float, limit: float, *, min_cutoff_hz: float = MIN_CUTOFF_HZ, speed_cutoff_hz: float = SPEED_CUTOFF_HZ,
-        most_cutoff_hz: float = MOST_CUTOFF_HZ,
+        self, fps: float, limit: float, *, min_cutoff_hz: float = MIN_CUTOFF_HZ,
+        speed_cutoff_hz: float = SPEED_CUTOFF_HZ, most_cutoff_hz: float = MOST_CUTOFF_HZ,
     ) -> None:  # fmt: skip
         self._dt, self._limit, self.eased = 1.0 / fps, limit, 0
         self._low, self._more, self._most = min_cutoff_hz, speed_cutoff_hz, most_cutoff_hz
@@ -157,7 +157,7 @@ class LiveCleaner:
         self._drop = max(min(need, self._drop + DROP_M_S * self._dt), self._drop * (1 - 6.0 * self._dt))
         out = q.copy()
         out[ROOT.start + 1] -= self._drop
-        return set_ankles(out[None], self._clamped(hips, ankles)[None], self._leg)[0]
+        return np.asarray(set_ankles(out[None], self._clamped(hips, ankles)[None], self._leg)[0])
 
     def _held(self, foot: _Foot, place: F64, down: bool, floor: float) -> F64:
         """Where the ankle goes: held while it stands, eased back over a few frames once it does not."""
@@ -169,7 +169,7 @@ class LiveCleaner:
             if foot.held is None:
                 start = place + _faded(foot)
                 foot.held = np.array([start[0], max(start[1], floor), start[2]])
-            return foot.held
+            return np.asarray(foot.held)
         if foot.held is not None:
             foot.fading, foot.left, foot.held = foot.held - place, BLEND_FRAMES, None
         elif foot.left:

@@ -99,17 +99,18 @@ def _eased(shift: F64, runs: list[tuple[int, int]], blend: int) -> F64:
 
 
 def _hips_over(q: F64, skeleton: Skeleton) -> F64:
-    return joints_of(q, skeleton)[:, HIPS]
+    return np.asarray(joints_of(q, skeleton)[:, HIPS])
 
 
 def _reach(skeleton: Skeleton) -> F64:
-    return np.asarray(skeleton.thigh) + np.asarray(skeleton.shank) - SLACK_M
+    reach: F64 = skeleton.thigh + skeleton.shank - SLACK_M
+    return reach
 
 
 def _stretch(q: F64, ankles: F64, skeleton: Skeleton) -> F64:
     """(T, 2) metres by which each ankle is beyond its leg."""
     far = np.linalg.norm(ankles - _hips_over(q, skeleton), axis=-1) - _reach(skeleton)
-    return np.maximum(far - SLACK_M / 2, 0.0)
+    return np.asarray(np.maximum(far - SLACK_M / 2, 0.0))
 
 
 def _within_reach(q: F64, ankles: F64, contacts: F64, skeleton: Skeleton, fps: float) -> tuple[F64, F64]:

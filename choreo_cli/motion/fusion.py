@@ -24,11 +24,11 @@ from choreo_cli.motion.fusion_model import (
     SIZE,
     UP,
     Anchors,
-    BodyLengths,
     Noise,
     Process,
 )
 from choreo_cli.motion.fusion_readings import PointReading, PoseReading, Reading, WatchReading, checked, turned
+from formats.motion_npz import Skeleton
 
 F64 = NDArray[np.float64]
 Bool = NDArray[np.bool_]
@@ -115,7 +115,7 @@ class Fusion:
         lag_us: How old a reading may be, counted from the newest.
     """
 
-    def __init__(self, body: BodyLengths, noise: Noise = NOISE, *, lag_us: int = LAG_US) -> None:
+    def __init__(self, body: Skeleton, noise: Noise = NOISE, *, lag_us: int = LAG_US) -> None:
         self._noise, self._lag_us = noise, lag_us
         self._process, self._anchors = Process(noise), Anchors(body)
         self._base: Belief | None = None

@@ -7,12 +7,12 @@ it against.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from choreo_cli.motion.capture_state import DOFS, WRISTS
+from formats.motion_npz import Skeleton
 
 F64 = NDArray[np.float64]
 
@@ -56,20 +56,6 @@ class Noise:
 # Near the root mean square accelerations of danced clips (procedural and recorded), in the order of STATE.
 ACCEL = (*(5.0,) * 3, 22.0, 8.0, 8.0, 14.0, 17.0, 10.0, *(25.0, 25.0, 18.0) * 2, *(7.0, 14.0, 8.0) * 2, 20.0, 20.0)
 NOISE = Noise(np.array(ACCEL))
-
-
-class BodyLengths(Protocol):
-    """The part of a choreo25 skeleton that places head and wrists."""
-
-    op: F64
-    o6: F64
-    o9: F64
-    oc: F64
-    o15: F64
-    upper_arm: F64
-    forearm: F64
-    thigh: F64
-    shank: F64
 
 
 class Process:
@@ -172,7 +158,7 @@ class Anchors:
         body: Skeleton of the one who is seen.
     """
 
-    def __init__(self, body: BodyLengths) -> None:
+    def __init__(self, body: Skeleton) -> None:
         self._op3, self._o6, self._o9 = (np.asarray(v, np.float64) for v in (body.op[2], body.o6, body.o9))
         arms = np.asarray(body.upper_arm, np.float64) + np.asarray(body.forearm, np.float64)
         # Beyond the chest joint: a fixed part, and the wrist channel times the arm.

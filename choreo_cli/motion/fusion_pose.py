@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from choreo_cli.errors import DataError
 from choreo_cli.motion.capture_state import ANKLES, CHEST, DOFS, ROOT, SWIVELS, TILT, WRISTS
-from choreo_cli.motion.fusion_model import NOISE, BodyLengths, Noise, small_turn
+from choreo_cli.motion.fusion_model import NOISE, Noise, small_turn
 from choreo_cli.motion.fusion_readings import PoseReading
+from formats.motion_npz import Skeleton
 
 F64 = NDArray[np.float64]
 
@@ -40,7 +41,7 @@ class PoseReader:
         noise: What a joint's noise does to each number.
     """
 
-    def __init__(self, body: BodyLengths, noise: Noise = NOISE) -> None:
+    def __init__(self, body: Skeleton, noise: Noise = NOISE) -> None:
         self._noise = noise
         self._op, self._oc, self._o6, self._o9 = (
             np.asarray(v, np.float64) for v in (body.op, body.oc, body.o6, body.o9)
@@ -98,8 +99,8 @@ class PoseReader:
             z[WRISTS[side]] = v = v / max(1.0, float(np.sqrt(v @ v)))
             arms.append(whole @ v * self._arm[side])
             z[SWIVELS[side]], away = _swivel(rc, j[wrist] - root, j[elbow] - root, left)
-            at = SWIVELS[side]
-            r[at, at] = min(2.5 * variance / max(away, STRAIGHT_M) ** 2, 4.0) if np.isfinite(away) else 1.0
+            own = SWIVELS[side]
+            r[own, own] = min(2.5 * variance / max(away, STRAIGHT_M) ** 2, 4.0) if np.isfinite(away) else 1.0
         _feet(j, z, self._leg)
         lever = np.nan_to_num(np.stack(arms))
         turning = np.concatenate([by_rel, by_rel[4:] - _crossed(lever) @ small_turn(rel, 1.0)[1]])

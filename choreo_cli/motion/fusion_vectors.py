@@ -31,10 +31,11 @@ from numpy.typing import NDArray
 
 from choreo_cli.motion.capture_state import STATE
 from choreo_cli.motion.fusion import Fusion
-from choreo_cli.motion.fusion_model import BodyLengths, Noise
+from choreo_cli.motion.fusion_model import Noise
 from choreo_cli.motion.fusion_readings import PointReading, PoseReading, Reading, WatchReading
 from formats.errors import FormatError
 from formats.jsonstrict import loads
+from formats.motion_npz import Skeleton
 
 F64 = NDArray[np.float64]
 
@@ -87,7 +88,7 @@ def worst(sequence: dict[str, Any]) -> float:
 
 
 def written(
-    name: str, about: str, body: BodyLengths, noise: Noise, lag_us: int, events: list[dict[str, Any]]
+    name: str, about: str, body: Skeleton, noise: Noise, lag_us: int, events: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """A sequence with its answers filled in; an `ask` needs only `t_us`."""
     out = {
@@ -161,7 +162,7 @@ def noise_of(record: dict[str, Any]) -> Noise:
 _PARTS = ("neck", "head", "l_shoulder", "r_shoulder")
 
 
-def _body_record(body: BodyLengths) -> dict[str, Any]:
+def _body_record(body: Skeleton) -> dict[str, Any]:
     oc = np.asarray(body.oc)
     parts = dict(zip(_PARTS, (oc[0], np.asarray(body.o15), oc[3], oc[4]), strict=True))
     arm = np.asarray(body.upper_arm) + np.asarray(body.forearm)
