@@ -55,6 +55,7 @@ def motion(
     size: given.Size = "512",
     fps: given.Fps = None,
     source_fps: given.SourceFps = None,
+    map: given.Map = None,
     start: given.Start = 0.0,
     seconds: given.Seconds = None,
     engine: given.Engine = "auto",
@@ -86,7 +87,7 @@ def motion(
     look = Look(width, height, view, azimuth, elevation, not ortho, follow, engine=engine)
     asked = video.Options(
         given.kinds(make, plot, video.KINDS), look, fps, start, seconds, music, music_offset, given.annotated(beats),
-        beats != "none", figures(metrics), source_fps,
+        beats != "none", figures(metrics), source_fps, given.named(map),
     )  # fmt: skip
     tasks = _tasks(sources(clips), reference or [], options.root_overrides(root), out, asked)
     how: dict[str, Any] = {"jobs": jobs, "force": force, "wait": wait, "quiet": quiet, "log": log_json}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -56,6 +56,7 @@ Fps = Annotated[
 SourceFps = Annotated[
     float | None, typer.Option("--source-fps", min=1, max=1000, metavar="HZ", help="Of files that do not say.")
 ]
+Map = Annotated[Path | None, typer.Option("--map", metavar="FILE", help="Names of joints or channels, YAML or JSON.")]
 Start = Annotated[
     float, typer.Option("--start", min=0, metavar="S", help="Where in the clip to begin.", callback=options.finite)
 ]
@@ -90,6 +91,15 @@ def pixels(text: str) -> tuple[int, int]:
     if not all(MIN_PX <= p <= MAX_PX and p % 2 == 0 for p in (width, height)):
         raise UsageError(f"--size {text!r} needs even numbers in {MIN_PX}..{MAX_PX}")
     return width, height
+
+
+def named(map: Path | None) -> dict[str, Any] | None:
+    """The map of joints or channels in a file. Raises FormatError for a broken one."""
+    if map is None:
+        return None
+    from choreo_cli.motion.retarget_inputs import load_map_file
+
+    return load_map_file(map)
 
 
 def annotated(beats: str) -> tuple[float, ...] | None:

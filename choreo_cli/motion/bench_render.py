@@ -80,7 +80,7 @@ def _raster(film: Scene, following: Scene, repeats: int, peer_frames: int) -> di
         8 * repeats,
     )
     peer = _matplotlib(film.actors[0].joints, peer_frames)
-    params = {
+    params: dict[str, Any] = {
         "size": SIZE, "engine": film.engine, "frames": len(spans) * CHUNK,
         "with_projection_per_s": round(best["whole"]), "following_camera_per_s": round(best["follow"]),
     }  # fmt: skip
@@ -111,7 +111,7 @@ def _matplotlib(joints: F64, frames: int) -> float:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(SIZE / 100, SIZE / 100), dpi=100)
-    canvas = FigureCanvasAgg(figure)
+    canvas: Any = FigureCanvasAgg(figure)
     axes: Any = figure.add_subplot(projection="3d")
     axes.set(xlim=(-1, 1), ylim=(-1, 1), zlim=(0, 2))
     bones = [(j, p) for j, p in enumerate(PARENTS) if p >= 0]
@@ -170,8 +170,8 @@ class _Drawn:
     """A film whose frames lie ready, two batches in turn: what is left is compression."""
 
     def __init__(self, film: Scene) -> None:
-        self.size, self.fps, self.frames = film.size, film.fps, film.frames
-        self._ready = film.batch(0, min(64, film.frames))
+        self.size, self.fps, self.frames, self.step = film.size, film.fps, film.frames, film.step
+        self._ready = film.batch(0, min(2 * film.step, film.frames))
 
     def batch(self, start: int, stop: int, out: U8 | None = None) -> U8:
         first = start % max(len(self._ready) // 2, 1)

@@ -98,10 +98,17 @@ def facing(joints: F64) -> float:
 
 
 def follow(joints: F64, fps: float) -> F64:
-    """(T, 3) what a following camera looks at: the root's floor position smoothed, at the middle of the body."""
+    """(T, 3) what a following camera looks at: the root's floor position smoothed, at the middle of the body.
+
+    Both ends are continued by turning the path about them, so that a walk does not begin or end at the edge.
+    """
     from scipy.ndimage import gaussian_filter1d
 
-    target = gaussian_filter1d(joints[:, 0], FOLLOW_S * fps, axis=0, mode="nearest")
+    root = joints[:, 0]
+    pad = min(int(4 * FOLLOW_S * fps) + 1, len(root) - 1)
+    before, after = 2 * root[0] - root[pad:0:-1], 2 * root[-1] - root[-2 : -pad - 2 : -1]
+    longer = np.concatenate([before, root, after])
+    target = gaussian_filter1d(longer, FOLLOW_S * fps, axis=0, mode="nearest")[pad : pad + len(root)]
     target[:, 1] = _middle(joints)[1]
     return np.asarray(target)
 

@@ -1,7 +1,8 @@
 """A film as one HTML file: both dancers on canvases, sound, orbit and scrubbing, their figures beside them.
 
 The page asks nobody for anything: no font, no script, no request; its policy names the hashes of its own script and
-style. Positions travel as 16-bit millimetres. What comes from data is set as text, never as markup.
+style. Positions travel as 16-bit numbers, millimetres unless a dance goes further than 32 m. What comes from data is
+set as text, never as markup.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ F64 = NDArray[np.float64]
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 MAX_FPS = 60.0
-_LIMIT_MM = 32767
+_LIMIT = 32767
 
 
 def page(
@@ -96,6 +97,7 @@ def distance_mm(a: Actor, b: Actor) -> float:
 def _data(film: Scene, sound: Any, metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     step = max(math.ceil(film.fps / MAX_FPS - 1e-9), 1)
     found = [figures(a, film.fps) for a in film.actors]
+    origin = film.actors[0].joints[0, 0] * [1, 0, 1]
     rows = [
         {"name": name, "unit": unit, "values": [_number(f[name][0]) if name in f else "–" for f in found]}
         for name, (_, unit) in found[0].items()
@@ -109,21 +111,21 @@ def _data(film: Scene, sound: Any, metrics: Sequence[Mapping[str, Any]]) -> dict
     return {
         "fps": film.fps / step, "beats": [round(float(b), 4) for b in film.beats_s], "view": film.look.view,
         "heading": round(facing(film.actors[0].joints), 5), "follow": film.look.follow, "start": 0,
-        "clips": [_clip(a, step) for a in film.actors], "audio": None if sound is None else _mp3(film, sound),
+        "clips": [_clip(a, step, origin) for a in film.actors], "audio": None if sound is None else _mp3(film, sound),
         "columns": [a.role or a.name for a in film.actors], "rows": rows,
     }  # fmt: skip
 
 
-def _clip(actor: Actor, step: int) -> dict[str, str]:
-    millimetres = np.clip(np.rint(actor.joints[::step] * 1000), -_LIMIT_MM, _LIMIT_MM).astype("<i2")
+def _clip(actor: Actor, step: int, origin: F64) -> dict[str, Any]:
+    """Positions about an origin on the floor, in steps of a millimetre, or larger ones where 16 bits need it."""
+    metres = actor.joints[::step] - origin
+    unit = max(1e-3, float(np.abs(metres).max()) / _LIMIT)
     stands = (actor.contacts[::step] > 0.5).astype(np.uint8)
-    bits = stands[:, 0] | stands[:, 1] << 1
     return {
-        "name": actor.name,
-        "role": actor.role,
-        "xyz": _text(millimetres.tobytes()),
-        "contacts": _text(bits.tobytes()),
-    }
+        "name": actor.name, "role": actor.role, "unit": unit,
+        "xyz": _text(np.rint(metres / unit).astype("<i2").tobytes()),
+        "contacts": _text((stands[:, 0] | stands[:, 1] << 1).tobytes()),
+    }  # fmt: skip
 
 
 def _mp3(film: Scene, sound: tuple[F32, int]) -> str:

@@ -16,7 +16,7 @@ F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 U8 = NDArray[np.uint8]
 
-BATCH = 32
+BATCH, BATCH_BYTES = 32, 48 << 20  # frames drawn at a time, fewer of large ones
 FULL_BODY = 0.80  # share of a panel's height that the body and its path may take
 
 
@@ -99,6 +99,11 @@ class Scene:
         """Height and width of the whole picture."""
         return self.look.height, self.look.width * len(self.actors)
 
+    @property
+    def step(self) -> int:
+        """How many frames are drawn at a time."""
+        return max(min(BATCH, BATCH_BYTES // (self.size[0] * self.size[1] * 3)), 1)
+
     def pictures(self, start: int, stop: int) -> F32:
         """(stop - start, P, WIDTH) shapes of a stretch of frames, panel by panel."""
         found: list[F32] = []
@@ -123,11 +128,8 @@ class Scene:
 
     def __iter__(self) -> Iterator[U8]:
         """Batches of frames, in order."""
-        for start in range(0, self.frames, BATCH):
-            yield self.batch(start, min(start + BATCH, self.frames))
-
-    def __len__(self) -> int:
-        return math.ceil(self.frames / BATCH)
+        for start in range(0, self.frames, self.step):
+            yield self.batch(start, min(start + self.step, self.frames))
 
 
 def scene(actors: Sequence[Actor], fps: float, look: Look, beats_s: F64 | None = None) -> Scene:

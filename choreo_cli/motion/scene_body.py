@@ -18,6 +18,7 @@ LEFT, RIGHT, TORSO, FACE, CONTACT = (
 )  # fmt: skip
 SHADOW = (4, 6, 12)
 FOG = (44, 50, 66)
+NECK_M = 0.11
 FADE_M, FADE = 0.55, 0.42  # how far behind the pelvis a limb has sunk into the fog, and how much
 # part, from, to, radii in metres: indices of `_points`
 _LIMBS: tuple[tuple[int, int, float, float, tuple[int, int, int]], ...] = (
@@ -25,7 +26,7 @@ _LIMBS: tuple[tuple[int, int, float, float, tuple[int, int, int]], ...] = (
     (2, 5, 0.082, 0.056, RIGHT), (5, 8, 0.055, 0.036, RIGHT), (24, 25, 0.040, 0.030, RIGHT),
     (16, 18, 0.050, 0.038, LEFT), (18, 20, 0.037, 0.026, LEFT), (20, 26, 0.031, 0.022, LEFT),
     (17, 19, 0.050, 0.038, RIGHT), (19, 21, 0.037, 0.026, RIGHT), (21, 27, 0.031, 0.022, RIGHT),
-    (12, 15, 0.050, 0.046, TORSO), (28, 29, 0.086, 0.096, TORSO), (30, 31, 0.028, 0.028, FACE),
+    (38, 15, 0.050, 0.046, TORSO), (28, 29, 0.086, 0.096, TORSO), (30, 31, 0.028, 0.028, FACE),
 )  # fmt: skip
 _FEET = (2, 5)  # which limbs colour with contact
 _QUADS = ((32, 33, 35, 34, 0.072), (34, 35, 37, 36, 0.086))  # chest, belly
@@ -79,8 +80,8 @@ def _unit(v: F64) -> F64:
 
 
 def _points(j: F64) -> F64:
-    """(T, 38, 3): the joints, and what gives them flesh: heels, toe tips, hands, skull, face, waist."""
-    out = np.empty((len(j), 38, 3))
+    """(T, 39, 3): the joints, and what gives them flesh: heels, toe tips, hands, skull, face, waist."""
+    out = np.empty((len(j), 39, 3))
     out[:, :22] = j
     for ankle, toe, heel in ((7, 10, 22), (8, 11, 24)):
         along = j[:, toe] - j[:, ankle]
@@ -96,6 +97,9 @@ def _points(j: F64) -> F64:
     front = _unit(np.cross(across, up))
     eyes = j[:, 15] + 0.062 * up + 0.082 * front
     out[:, 30], out[:, 31] = eyes + 0.036 * across, eyes - 0.036 * across
+    # A rig may have its neck joint deep in the chest: what is seen of a neck is never longer than this.
+    long = np.minimum(np.sqrt(((j[:, 15] - j[:, 12]) ** 2).sum(-1, keepdims=True)), NECK_M)
+    out[:, 38] = j[:, 15] - long * up
     out[:, 32] = 0.80 * j[:, 16] + 0.20 * j[:, 9]
     out[:, 33] = 0.80 * j[:, 17] + 0.20 * j[:, 9]
     waist = (j[:, 3] + j[:, 6]) / 2

@@ -43,6 +43,7 @@ class Options:
         hear_beats: Whether to listen for beats where none are given.
         metrics: Entries of `choreo.metrics/1` shown in the player.
         source_fps: Rate of files that do not know theirs.
+        map: Names of joints or channels of files that nobody knows.
     """
 
     make: tuple[str, ...] = ("mp4", "sheet")
@@ -56,6 +57,7 @@ class Options:
     hear_beats: bool = True
     metrics: tuple[Mapping[str, Any], ...] = ()
     source_fps: float | None = None
+    map: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,7 @@ def _clip(item: Item, asked: Options, notes: list[str], rate: float | None = Non
     from choreo_cli.motion.interpolate import resample_joints
     from choreo_cli.motion.retarget_inputs import Asked, open_motion
 
-    opened = open_motion(item.path, Asked(fps=item.fps or asked.source_fps))
+    opened = open_motion(item.path, Asked(fps=item.fps or asked.source_fps, map=asked.map))
     if opened.clip is not None:
         joints, fps = decode(opened.clip), opened.clip.header.fps
         contacts, licence = np.clip(opened.clip.channels[:, 4:6].astype(float), 0, 1), opened.clip.header.licence

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from choreo_cli.errors import DataError, UnavailableError
-from choreo_cli.motion.scene import BATCH, Scene
+from choreo_cli.motion.scene import Scene
 from formats import atomic
 
 F32 = NDArray[np.float32]
@@ -128,11 +128,11 @@ def _video_stream(container: Any, film: Scene, rate: Fraction) -> Any:
 
 def _drawn(film: Scene) -> Iterator[U8]:
     """Batches of frames, the next one drawn while the last one is used; two buffers in all."""
-    buffers = [np.empty((BATCH, *film.size, 3), np.uint8) for _ in range(2)]
-    starts = range(0, film.frames, BATCH)
+    buffers = [np.empty((film.step, *film.size, 3), np.uint8) for _ in range(2)]
+    starts = range(0, film.frames, film.step)
 
     def draw(k: int) -> U8:
-        return film.batch(starts[k], min(starts[k] + BATCH, film.frames), buffers[k % 2])
+        return film.batch(starts[k], min(starts[k] + film.step, film.frames), buffers[k % 2])
 
     with ThreadPoolExecutor(1) as pool:
         ahead = pool.submit(draw, 0)

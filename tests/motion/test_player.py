@@ -58,14 +58,24 @@ def made(**more: Any) -> str:
 def test_the_dancers_are_in_the_page() -> None:
     data = json.loads(Page(made()).inside["data"])
     for clip, who in zip(data["clips"], (actor(20), actor(20, 1)), strict=True):
-        xyz = np.frombuffer(base64.b64decode(clip["xyz"]), "<i2").reshape(20, 22, 3) / 1000
-        assert np.abs(xyz - who.joints).max() <= 0.0005 + 1e-9
+        xyz = np.frombuffer(base64.b64decode(clip["xyz"]), "<i2").reshape(20, 22, 3) * clip["unit"]
+        assert clip["unit"] == 0.001
+        assert np.abs(xyz - (who.joints - actor(20).joints[0, 0] * [1, 0, 1])).max() <= 0.0005 + 1e-9
         bits = np.frombuffer(base64.b64decode(clip["contacts"]), np.uint8)
         assert (np.stack([bits & 1, bits >> 1], 1) == (who.contacts > 0.5)).all()
     assert data["fps"] == 30 and data["beats"] == [0.2] and data["columns"] == ["reference", "generated"]
     names = [r["name"] for r in data["rows"]]
     assert "foot slide in contact" in names and "joints apart, about the pelvis" in names
     assert all(len(r["values"]) == 2 for r in data["rows"])
+
+
+def test_a_dance_may_begin_anywhere_and_go_far() -> None:
+    who = actor(20)
+    far = who.joints + [5000.0, 0, -300] + np.linspace(0, 100, 20)[:, None, None] * [1.0, 0, 0]
+    film = scene([type(who)(far, who.contacts)], 30.0, Look(96, 96, engine="numpy"))
+    clip = json.loads(Page(player.page(film, "far").decode()).inside["data"])["clips"][0]
+    xyz = np.frombuffer(base64.b64decode(clip["xyz"]), "<i2").reshape(20, 22, 3) * clip["unit"]
+    assert np.abs(xyz - (far - far[0, 0] * [1, 0, 1])).max() < 0.002
 
 
 def test_words_of_the_data_are_never_markup() -> None:

@@ -5,17 +5,17 @@ const byId = (id) => document.getElementById(id);
 const LEFT = [255, 134, 62], RIGHT = [64, 160, 255], TORSO = [232, 228, 216], FACE = [58, 62, 76], STANDS = [178, 242, 92], FOG = [44, 50, 66];
 const LIMBS = [[1, 4, .082, .056, LEFT], [4, 7, .055, .036, LEFT], [22, 23, .04, .03, LEFT], [2, 5, .082, .056, RIGHT], [5, 8, .055, .036, RIGHT],
   [24, 25, .04, .03, RIGHT], [16, 18, .05, .038, LEFT], [18, 20, .037, .026, LEFT], [20, 26, .031, .022, LEFT], [17, 19, .05, .038, RIGHT],
-  [19, 21, .037, .026, RIGHT], [21, 27, .031, .022, RIGHT], [12, 15, .05, .046, TORSO], [28, 29, .086, .096, TORSO], [30, 31, .028, .028, FACE]];
+  [19, 21, .037, .026, RIGHT], [21, 27, .031, .022, RIGHT], [38, 15, .05, .046, TORSO], [28, 29, .086, .096, TORSO], [30, 31, .028, .028, FACE]];
 const QUADS = [[32, 33, 35, 34, .072], [34, 35, 37, 36, .086]];
 const CASTS = [[1, 4, .08], [4, 7, .05], [7, 10, .045], [2, 5, .08], [5, 8, .05], [8, 11, .045], [16, 18, .045], [18, 26, .035], [17, 19, .045], [19, 27, .035], [0, 12, .14], [28, 29, .09]];
 const VIEWS = [["front", 0, 7], ["side", 90, 7], ["three-quarter", 38, 14], ["top", 0, 89]];
 const SPEEDS = [.1, .25, .5, .75, 1, 1.5, 2];
 
-// Positions travel as 16-bit millimetres, contacts as one bit a foot.
+// Positions travel as 16-bit numbers, contacts as one bit a foot.
 const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
 const clips = data.clips.map((c) => {
   const raw = bytes(c.xyz), view = new DataView(raw.buffer), xyz = new Float32Array(raw.length / 2);
-  for (let i = 0; i < xyz.length; i++) xyz[i] = view.getInt16(2 * i, true) / 1000;
+  for (let i = 0; i < xyz.length; i++) xyz[i] = view.getInt16(2 * i, true) * c.unit;
   return { ...c, xyz, feet: bytes(c.contacts), n: xyz.length / 66 };
 });
 const fps = data.fps, frames = Math.max(...clips.map((c) => c.n)), duration = frames / fps;
@@ -41,6 +41,7 @@ function flesh(clip, f) {
   }
   p[26] = add(p[20], unit(sub(p[20], p[18])), .095); p[27] = add(p[21], unit(sub(p[21], p[19])), .095);
   const across = unit(sub(p[16], p[17])), up = unit(sub(p[15], p[12])), front = unit(cross(across, up));
+  p[38] = add(p[15], up, -Math.min(Math.hypot(...sub(p[15], p[12])), .11));
   p[28] = add(p[15], up, .015); p[29] = add(p[15], up, .085);
   const eyes = add(add(p[15], up, .062), front, .082);
   p[30] = add(eyes, across, .036); p[31] = add(eyes, across, -.036);
@@ -50,14 +51,14 @@ function flesh(clip, f) {
   return p;
 }
 
-// A following camera looks at the pelvis averaged over about a second.
+// A following camera looks at the pelvis averaged over about a second, as far as there is as much before as after.
 for (const c of clips) {
   let lo = [1e9, 1e9, 1e9], hi = [-1e9, -1e9, -1e9];
   for (let i = 0; i < c.xyz.length; i++) { const k = i % 3; lo[k] = Math.min(lo[k], c.xyz[i]); hi[k] = Math.max(hi[k], c.xyz[i]); }
   c.box = [lo, hi];
   const w = Math.max(Math.round(.6 * fps), 1), sum = [[0, 0]];
   for (let k = 0; k < c.n; k++) sum.push([sum[k][0] + c.xyz[66 * k], sum[k][1] + c.xyz[66 * k + 2]]);
-  c.centre = (f) => { const a = Math.max(Math.floor(f) - w, 0), b = Math.min(Math.floor(f) + w + 1, c.n); return [(sum[b][0] - sum[a][0]) / (b - a), (sum[b][1] - sum[a][1]) / (b - a)]; };
+  c.centre = (f) => { const k = Math.min(Math.floor(f), c.n - 1), r = Math.min(w, k, c.n - 1 - k), a = k - r, b = k + r + 1; return [(sum[b][0] - sum[a][0]) / (b - a), (sum[b][1] - sum[a][1]) / (b - a)]; };
 }
 const box = clips.reduce(([l, h], c) => [l.map((v, k) => Math.min(v, c.box[0][k])), h.map((v, k) => Math.max(v, c.box[1][k]))], clips[0].box);
 const middle = mid(box[0], box[1]), tall = Math.max(box[1][1], 1.2), wide = Math.hypot(box[1][0] - box[0][0], box[1][2] - box[0][2]);
