@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 KIND = "choreo.motions"
 MANIFEST = "motions.json"
+SUFFIXES = (".bvh", ".amc", ".c3d", ".trc")  # a damaged file of these is told, not passed over
 _CAP = 256 << 20
 
 
@@ -194,15 +195,18 @@ def _of_folder(
 
 
 def _is_motion(path: Path) -> bool:
-    """Whether a file in a folder is worth trying: 3-D motion by its content; others lie there for other reasons."""
+    """Whether a file in a folder is worth trying: motion, or poses in space; others lie there for other reasons."""
     from formats.foreign.registry import recognise
     from formats.foreign.source import Source
 
     try:
         source = Source.of(path)
+        reader = recognise(source.head, source.name, source.size)
+        if reader.kind != "pose":
+            return reader.kind == "motion" or source.suffix in SUFFIXES
+        return reader.read is not None and reader.facts(source).meta.get("units") in ("m", "unknown")
     except (OSError, FormatError):
-        return False
-    return recognise(source.head, source.name, source.size).kind == "motion"
+        return path.suffix.lower() in SUFFIXES and not path.is_symlink()
 
 
 def _add(found: Found, clip: Clip, path: Path, role: str) -> None:

@@ -223,3 +223,15 @@ def test_help_loads_nothing_heavy_and_judging_no_torch(folder: Path) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=DATA.parents[1]
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_folder_is_searched_for_motion_and_poses_and_a_damaged_file_in_it_is_told(
+    choreo: Run, folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "c0.npz").write_bytes((folder / "c0.npz").read_bytes())
+    (tmp_path / "empty.bvh").write_bytes(b"")
+    (tmp_path / "notes.txt").write_text("nothing that moves\n")
+    done = choreo("evaluate", "motion", tmp_path)
+    assert done.code == 3 and "empty.bvh is left out" in done.err and "notes" not in done.err
+    assert figures(done)["motion.sanity"]["params"]["clips"] == {"sub/c0": 1.0}
