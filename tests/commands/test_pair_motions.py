@@ -109,7 +109,6 @@ def smpl_pickle() -> bytes:
 
 
 def test_clips_named_as_their_songs_are_pairs(made: Path, tmp_path: Path) -> None:
-    import soundfile
 
     (tmp_path / "all" / "music").mkdir(parents=True)
     (tmp_path / "all" / "motion").mkdir()
