@@ -44,11 +44,11 @@ def format_tables() -> list[Table]:
     """Every column table of `formats/`, by schema name."""
     from formats import columns, media
     from formats.audio_npz import AUDIO_NPZ
-    from formats.motion_npz import MOTION_NPZ
+    from formats.motion_npz import CHOREO25, MOTION_NPZ
     from formats.poses import POSES
 
     tables = [t for module in (columns, media) for t in vars(module).values() if isinstance(t, Table)]
-    return sorted([*tables, AUDIO_NPZ, MOTION_NPZ, POSES], key=lambda t: t.schema)
+    return sorted([*tables, AUDIO_NPZ, CHOREO25, MOTION_NPZ, POSES], key=lambda t: t.schema)
 
 
 def _header(title: str, section: int) -> list[str]:

@@ -119,7 +119,7 @@ def test_cut_files(keep: int) -> None:
         ({"channels": np.zeros((3, 25), "<U4")}, r"<U4 values, needs float32\[T,25\]"),
         ({"fps": 0.0}, r"values outside 0.01..10000 \(fps\)"),
         ({"fps": np.nan}, r"1 values are not finite \(fps\)"),
-        ({"thigh": np.array([0.4, -0.4])}, r"values outside 0\.\. \(thigh\)"),
+        ({"thigh": np.array([0.4, -0.4])}, r"values outside 0\.\.100 \(thigh\)"),
         ({"op": np.zeros((3, 2))}, r"shape \(3, 2\), needs float64\[3,3\] \(op\)"),
         ({"scale_applied": 0.0}, r"not above 0 \(scale_applied\)"),
         ({"extra": np.zeros(2)}, r"unknown key \(extra\)"),
