@@ -142,11 +142,13 @@ def _work(source: Path | None, out: Path, root: list[str] | None) -> Work:
         file = next((f for k in KINDS if (f := named / f"{k.partition('.')[2]}.json").is_file()), None)
         if file is None:
             return plan.of_folder(named, out)
-    if file is not None:
+    if file is not None and file.is_file():  # a pipe that is named can only bring a manifest
         with open(file, "rb") as head:
             if m.peek(head.read(512)) is None:
                 return plan.of_file(file)
-    return plan.of_manifest(streams.read_manifest(file, "retarget", KINDS), options.root_overrides(root))
+    found = streams.read_manifest(file, "retarget", KINDS)
+    found.file = file if file is not None and file.is_file() else None
+    return plan.of_manifest(found, options.root_overrides(root))
 
 
 def _write(

@@ -116,6 +116,8 @@ def lines_of(report: Mapping[str, Any]) -> list[str]:
         f"scale: {report.get('scale', 1.0):.6g} ({report.get('units_found', 'as the stream says')}),"
         f" stature {report.get('height_m', 0.0):.3g} m",
     ]
+    if report.get("map"):
+        lines.append("map: " + ", ".join(f"{ours} = {theirs}" for ours, theirs in report["map"].items()))
     if report.get("filled"):
         lines.append(f"gaps: {report['filled']} joints of frames filled, none longer than {GAP_S} s")
     if report.get("trimmed"):

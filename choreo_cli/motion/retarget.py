@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +14,7 @@ from choreo_cli.motion.choreo25 import contacts_of, decode, encode, mirror
 from choreo_cli.motion.interpolate import resample_joints
 from choreo_cli.motion.prepare import flags_of
 from choreo_cli.motion.retarget_inputs import Asked, Opened
-from formats import motion_npz
+from formats import motion_npz, sealed
 from formats.foreign.joints import CANONICAL
 from formats.motion_npz import MotionClip
 
@@ -148,11 +147,11 @@ def _written(
         from choreo_cli.motion.export_bvh import bvh_of
 
         text, told = bvh_of(clip, how.unit)
-        return [(".bvh", text), (".json", _json(told))], back, fps
+        return [(".bvh", text), (".json", sealed.dumps(told))], back, fps
     from choreo_cli.motion.export_smpl import smpl_of
 
     values, body = smpl_of(clip)
-    return [(".npz", npz_bytes(values)), (".body.json", _json(body))], back, fps
+    return [(".npz", npz_bytes(values)), (".body.json", sealed.dumps(body))], back, fps
 
 
 def _features(joints: F64, fps: float, how: How) -> tuple[list[tuple[str, bytes]], F64, float]:
@@ -220,7 +219,3 @@ def _content(clip: MotionClip | None, data: bytes) -> bytes:
     h = clip.header
     start = np.array([h.fps, h.yaw0, h.x0, h.z0])
     return clip.channels.tobytes() + h.skeleton.to_vector().tobytes() + start.tobytes()
-
-
-def _json(document: Mapping[str, Any]) -> bytes:
-    return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()

@@ -58,8 +58,8 @@ class Work:
 
 
 def of_file(path: Path) -> Work:
-    """One file."""
-    return _work([(path, path.name, {}, None)], path.resolve().parent, single=True)
+    """One file; a link that was named is followed."""
+    return _work([(path.resolve(), path.name, {}, None)], path.resolve().parent, single=True)
 
 
 def of_folder(folder: Path, out: Path) -> Work:
