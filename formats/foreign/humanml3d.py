@@ -62,16 +62,14 @@ def looks_normalised(features: F64) -> bool:
 
 
 def statistics_beside(file: Path) -> tuple[F64, F64] | None:
-    """Mean and Std (263,) from `Mean.npy` and `Std.npy` in the file's folder or the one above; None without them."""
-    for folder in (file.parent, file.parent.parent):
-        found = []
-        for stem in ("Mean", "Std"):
-            path = next((folder / n for n in (f"{stem}.npy", f"{stem.lower()}.npy") if (folder / n).is_file()), None)
-            if path is not None:
-                found.append(load_array(Source.of(path)).reshape(-1))
-        if len(found) == 2 and all(f.shape == (WIDTH,) for f in found):
-            return found[0], found[1]
-    return None
+    """Mean and Std (263,) from `Mean.npy` and `Std.npy` in the file's folder; None without them."""
+    found = []
+    for stem in ("Mean", "Std"):
+        names = (f"{stem}.npy", f"{stem.lower()}.npy")
+        path = next((file.parent / n for n in names if (file.parent / n).is_file()), None)
+        if path is not None:
+            found.append(load_array(Source.of(path)).reshape(-1))
+    return (found[0], found[1]) if [f.shape for f in found] == [(WIDTH,)] * 2 else None
 
 
 @contained

@@ -402,6 +402,17 @@ def test_samples(shared: Path) -> None:
         assert not any(p.startswith(("sides", "upside")) for p in stream.problems)
 
 
+@pytest.mark.parametrize("part", ["dance1", "dance2"])
+def test_dances_of_the_toolbox_keep_their_tempo(shared: Path, part: str) -> None:
+    """DATA.md: the speed of both dances repeats at 57.1 a minute, half of about 110 beats."""
+    found = {r.name: r for r in mat_mocap.recordings(Source.of(shared / "data/mocap/mat/mocaptoolbox_mcdemodata.mat"))}
+    speed = np.nanmean(np.linalg.norm(np.diff(found[part].xyz, axis=0), axis=2), axis=1)
+    speed -= speed.mean()
+    auto = np.correlate(speed, speed, "full")[len(speed) - 1 :]
+    peaks = [round(3600 / k, 1) for k in range(15, 80) if auto[k] > auto[k - 1] and auto[k] > auto[k + 1]]
+    assert 57.1 in peaks and 105 < peaks[0] < 120
+
+
 def test_mutants_are_read_or_refused(tmp_path: Path) -> None:
     cases: tuple[tuple[str, bytes, Any, bool], ...] = (
         ("a.c3d", Writer(points=MARKERS[:6]).bytes(), c3d.read, False), ("i.c3d", Writer(86, False, 3, MARKERS[:6]).bytes(), c3d.read, False),
