@@ -28,6 +28,7 @@ EXAMPLES = (
     ("choreo train rps dataset --epochs 1 -o rps", "Train the latents"),
     ("choreo train rps dataset --epochs 1 --seeds 0,1 -o rps-seeds", "Two seeds and their summary"),
     ("choreo train rps dataset --epochs 1 --set batch=128 -o small | choreo check -", "Hand the run on"),
+    ("choreo train lifting --set dancers=4 --epochs 1 -o lift", "Image points to joints, from synthetic dances"),
 )
 
 Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="rps, mapper, lookahead, gesture, reward, lifting.")]

@@ -90,15 +90,15 @@ def look(joints: F64, draws: F64, noise: F64, *, held_out: bool = False, vary: b
     distance, focal = _between(next(u), DISTANCE_M), _between(next(u), FOCAL_PX)
     axes = _axes(azimuths(next(u), held_out), _between(next(u), ELEVATION_RAD), (2 * next(u) - 1) * ROLL_RAD)
     middle = body[:, :, :1].mean(1, keepdims=True)  # the camera aims near the middle of the way
-    local = np.einsum("bij,bwkj->bwki", axes, seen - middle)
+    local = _seen_along(axes, seen - middle)
     # Who walks towards the camera does not walk through it: it stands farther away then.
     distance = np.maximum(distance, local[..., 2].max((1, 2)) + NEAREST_M)
     aim = np.stack([next(u) - 0.5, next(u) - 0.5], -1) * 0.3 * distance[:, None]
     local[..., :2] += aim[:, None, None]
     depth = distance[:, None, None] - local[..., 2]
     px = focal[:, None, None, None] * local[..., :2] / depth[..., None] * np.array([1.0, -1.0])
-    turned = np.einsum("bij,bwkj->bwki", axes, body - body[:, :, :1])
-    pelvis = np.einsum("bij,bwj->bwi", axes, body[:, :, 0] - middle[:, :, 0])
+    turned = _seen_along(axes, body - body[:, :, :1])
+    pelvis = _seen_along(axes, body[:, :, :1] - middle)[:, :, 0]
     points, confidence = _blur(px, next(u), draws[:, -20:], noise)
     return Views(points, confidence, turned, heights, focal[:, None] / (distance[:, None] - pelvis[..., 2]))
 
@@ -143,7 +143,7 @@ def _posed(joints: F64, draw: Iterator[F64]) -> F64:
         rows = [CANONICAL.index(n) for n in names]
         turn = _turns(next(draw), next(draw), next(draw), much)
         pivot = out[:, :, rows[:1]]
-        out[:, :, rows] = pivot + np.einsum("bij,bwkj->bwki", turn, out[:, :, rows] - pivot)
+        out[:, :, rows] = pivot + _seen_along(turn, out[:, :, rows] - pivot)
     return out
 
 
@@ -157,6 +157,12 @@ def _turns(which: F64, lift: F64, around: F64, much: float) -> F64:
     k = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).reshape(-1, 3, 3)
     s, c = np.sin(angle)[:, None, None], np.cos(angle)[:, None, None]
     return np.asarray(np.eye(3) + s * k + (1 - c) * (k @ k))
+
+
+def _seen_along(axes: F64, points: F64) -> F64:
+    """Points (B, W, K, 3) along the rows of (B, 3, 3)."""
+    b, w, k, _ = points.shape
+    return np.asarray((points.reshape(b, w * k, 3) @ np.swapaxes(axes, 1, 2)).reshape(b, w, k, 3))
 
 
 def _shift(draws: F64) -> F64:
