@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -24,7 +25,7 @@ from formats.foreign.pose_space import LEG_SHARE
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 
-TRAINING_M = 1.70
+UNITS_M = {"m": 1.0, "cm": 0.01, "mm": 0.001, "inches": 0.0254}
 EVEN = 0.02  # of a period: what rounding to microseconds may move a frame by, and a little more
 TRACKED = 0.01
 MIN_FPS, MAX_FPS = 1.0, 1000.0
@@ -106,6 +107,17 @@ def flags_of(report: Mapping[str, Any]) -> list[str]:
     found += ["tracked"] if float(report.get("bone_std", 0.0)) > TRACKED else []
     codes = [str(p).partition(":")[0] for p in report.get("problems", ())]
     return list(dict.fromkeys([*found, *(c for c in codes if c not in ("bone_std",))]))
+
+
+def units_said(assumptions: Sequence[str]) -> tuple[str | None, float | None]:
+    """The unit that a reader found and its metres, from the sentence in which it says so (`formats.foreign.body`)."""
+    for text in assumptions:
+        if text.startswith("units inferred"):
+            numbers = [float(n) for n in re.findall(r"\d+(?:\.\d+)?(?:e[-+]?\d+)?", text)]
+            return "inferred", numbers[1] / numbers[0] if len(numbers) == 2 and numbers[0] else None
+        if text.startswith("units ") and (word := text.split()[1].rstrip(",:")) in UNITS_M:
+            return word, UNITS_M[word]
+    return None, None
 
 
 def lines_of(report: Mapping[str, Any]) -> list[str]:

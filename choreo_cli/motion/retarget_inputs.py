@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from choreo_cli.errors import DataError, UsageError
-from choreo_cli.motion.prepare import MAX_FPS, MIN_FPS, Prepared, map_hint, prepare
+from choreo_cli.motion.prepare import MAX_FPS, MIN_FPS, Prepared, map_hint, prepare, units_said
 from formats import motion_npz
 from formats.errors import FormatError
 from formats.foreign import registry
@@ -101,7 +101,8 @@ def open_motion(path: Path, asked: Asked) -> Opened:
     left = replace(asked, **dict.fromkeys(taken))
     if asked.map is not None:
         return _opened(reader.format, _prepared(_renamed(found, asked.map), left, {"rig": "mapped"}))
-    return _opened(reader.format, _prepared(found, left, _meta(reader, source, found)))
+    done = Asked(**{k: getattr(asked, k) for k in taken})
+    return _opened(reader.format, _prepared(found, left, _meta(reader, source, found, done)))
 
 
 def joints_of(path: Path, asked: Asked) -> tuple[Any, float, dict[str, Any]]:
@@ -153,14 +154,29 @@ def _read(reader: registry.Reader, source: Source, asked: Asked) -> tuple[object
     return reader.read(source, **taken), list(taken)
 
 
-def _meta(reader: registry.Reader, source: Source, stream: PoseStream) -> dict[str, Any]:
-    """Facts that the stream does not carry: the rig, the map that was used, how the unit was found."""
-    if source.suffix in (".pkl", ".pickle"):  # a process of its own each time: what the stream says must do
-        return {"rig": next((a[4:] for a in stream.assumptions if a.startswith("rig ")), "smpl"), "units_found": "m"}
-    facts = reader.facts(source)
-    if facts.reason is not None:
-        return {}
-    return {k: facts.meta[k] for k in ("rig", "map", "scale", "units_found") if facts.meta.get(k) is not None}
+def _meta(reader: registry.Reader, source: Source, stream: PoseStream, asked: Asked) -> dict[str, Any]:
+    """What the stream carries only in words, or not at all: the rig, the map that was used, the scale and its unit.
+
+    Args:
+        reader: Who read it.
+        source: The file.
+        stream: What was read.
+        asked: The wishes that the reader has taken care of.
+    """
+    unit, factor = units_said(stream.assumptions)
+    rig = next((a[4:] for a in stream.assumptions if a.startswith("rig ")), None)
+    told = {"rig": rig, "units_found": unit, "scale": factor}
+    facts: dict[str, Any] = {}
+    if source.suffix not in (".pkl", ".pickle"):  # a process of its own each time: what the stream says must do
+        found = reader.facts(source)
+        facts = found.meta if found.reason is None else {}
+    told |= {k: facts[k] for k in ("rig", "map", "scale", "units_found") if facts.get(k) is not None}
+    if asked.scale is not None:
+        told |= {"scale": asked.scale, "units_found": "given"}
+    elif asked.height is not None:
+        own = float(facts.get("height_m") or 0.0)
+        told |= {"scale": float(told["scale"] or 1.0) * (asked.height / own if own else 1.0), "units_found": "given"}
+    return {k: v for k, v in told.items() if v is not None}
 
 
 def _array(source: Source, asked: Asked) -> Opened:

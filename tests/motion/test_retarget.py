@@ -450,3 +450,20 @@ def test_real_bvh_written_and_read_again_is_the_same_body(shared, tmp_path):
     off = open_motion(source.path, Asked()).prepared.joints - decode(clip)
     off[..., 1] -= off[..., 1].mean()
     assert np.abs(off).max() < 0.5e-3
+
+
+def test_the_factor_from_source_units_is_recorded(tmp_path, joints):
+    for factor, unit in ((0.0254, "inches"), (0.001, "mm"), (1.0, "m"), (1 / 18, "inferred")):
+        report = opened_of(tmp_path, joints / factor, f"{unit}.npz").report
+        assert report["units_found"] == unit and report["scale"] == pytest.approx(factor, rel=2e-3), unit
+    assert "units inferred" in flags_of(report)
+    given = open_motion(tmp_path / "inches.npz", Asked(scale=0.02))
+    assert given.report["scale"] == 0.02 and given.report["units_found"] == "given"
+    assert given.report["height_m"] == pytest.approx(1.70 / 0.0254 * 0.02, rel=1e-3)
+
+
+def test_height_given_for_a_rig_gives_the_factor(tmp_path, clip):
+    source = written(tmp_path, bvh_of(clip)[0])
+    report = open_motion(source.path, Asked(height=1.5)).report
+    assert report["height_m"] == pytest.approx(1.5, abs=1e-3)
+    assert report["scale"] == pytest.approx(0.01 * 1.5 / clip.header.height_m, rel=1e-3)
