@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from choreo_cli.errors import DataError
 from choreo_cli.motion.algebra import heading
-from choreo_cli.motion.forward_kinematics import body_of, joints_in_heading
+from choreo_cli.motion.forward_kinematics import Body, body_of, joints_in_heading
 from choreo_cli.motion.inverse_kinematics import pelvis_of, posture
 from choreo_cli.motion.joint_checks import bone_spread, contacts_of, fill_gaps, hinge_angles
 from choreo_cli.motion.skeleton import BLOCK, component_blocks, fit_skeleton, mirror_skeleton, stature
@@ -105,7 +106,7 @@ def encode_channels(joints: F64, fps: float, skeleton: Skeleton) -> tuple[F64, t
     n = len(joints)
     out = np.empty((N_CHANNELS, n))
     yaw, updot = np.empty(n), 1.0
-    body = body_of(np, skeleton.to_vector()[:, None])
+    body = _body(skeleton.to_vector().tobytes())
     at = 0
     for block in component_blocks(joints):
         pelvis = pelvis_of(np, body, block)
@@ -125,6 +126,12 @@ def encode_channels(joints: F64, fps: float, skeleton: Skeleton) -> tuple[F64, t
         out[3, :-1] = np.diff(yaw) * fps
         out[[0, 1, 3], -1] = out[[0, 1, 3], -2]
     return out.T, (float(yaw[0]), float(joints[0, 0, 0]), float(joints[0, 0, 2])), updot
+
+
+@lru_cache(maxsize=16)
+def _body(vector: bytes) -> Body:
+    """The skeleton as component-first arrays; a stream asks for the same one a hundred times a second."""
+    return body_of(np, np.frombuffer(vector)[:, None])
 
 
 def integrate_root(
@@ -195,7 +202,7 @@ def decode_channels(
     t = c.shape[-2]
     clips, flat_yaw, flat_root = c.reshape(-1, t, N_CHANNELS), yaw.reshape(-1, t), root.reshape(-1, t, 3)
     out = np.empty((len(clips), t, 22, 3))
-    body = body_of(np, skeleton.to_vector()[:, None])
+    body = _body(skeleton.to_vector().tobytes())
     before = np.zeros((2, 2, 1))
     for rows, first in _spans(len(clips), t):
         n = clips[rows].shape[0] * clips[rows].shape[1]
@@ -231,7 +238,7 @@ def _forward() -> F64:
     return np.array([[0.0, 0.0], [1.0, 1.0]])[..., None]
 
 
-def _decode_block(body: Any, block: F64, before: F64, clips: int) -> tuple[F64, F64]:
+def _decode_block(body: Body, block: F64, before: F64, clips: int) -> tuple[F64, F64]:
     """Joints of a block; a foot that points straight down keeps the direction of the frame before it."""
     local, flat, own = joints_in_heading(np, body, block, before)
     n = block.shape[1]

@@ -37,6 +37,7 @@ _FITTED = [6, 9, 12, 15, 16, 17]
 _FIT_WEIGHTS = (0.5, 0.7, 1.0, 0.8, 0.9, 0.9)
 _DAMPING = 1e-4
 ITERATIONS = 4
+_PART_OF = [0, 1, 2, 2, 2, 2]  # the third of the chest's rotation each fitted joint hangs on last
 
 
 class Pelvis(NamedTuple):
@@ -93,16 +94,17 @@ def _step(xp: Any, body: Body, rel: Array, target: Array, fixed: Array, weight: 
     top = turn(exp_matrix(xp, rel, a[2], b[2]), fixed)
     chest = p6 + p9
     r = xp.concatenate([p6, chest, chest + top], 1) - target
-    left = [_left_jacobian(xp, rel, s, a[k], b[k]) for k, s in enumerate((1 / 3, 2 / 3, 1.0))]
+    # Axes the three parts turn about when a component of rel changes: (3, 3 components, part, *b).
+    axes = _left_jacobian(xp, rel, xp.concatenate(a, 0), xp.concatenate(b, 0))
+    parts = xp.concatenate([p6, p9, top], 1)
     columns = []
     for c in range(3):
-        d6 = cross(xp, left[0][:, c], p6)
-        d9 = d6 + cross(xp, left[1][:, c], p9)
-        columns.append(xp.concatenate([d6, d9, d9 + cross(xp, left[2][:, c], top)], 1))
+        own = cross(xp, axes[:, c, _PART_OF], parts)
+        below = own[:, :1] + own[:, 1:2]
+        columns.append(xp.concatenate([own[:, :1], below, below + own[:, 2:]], 1))
     weighted = [j * weight for j in columns]
     m = {(i, j): _total(weighted[i] * columns[j]) for i in range(3) for j in range(i, 3)}
-    g = [_total(w * r) for w in weighted]
-    return _solve3(xp, m, g)
+    return _solve3(xp, m, [_total(w * r) for w in weighted])
 
 
 def _total(products: Array) -> Array:
@@ -110,8 +112,19 @@ def _total(products: Array) -> Array:
     return products.reshape((-1, *products.shape[2:])).sum(0)[None]
 
 
-def _left_jacobian(xp: Any, w: Array, s: float, a: Array, b: Array) -> Array:
-    """`s J_l(s w)` (3, 3, 1, *b): how `exp(s w)` turns when w changes (Chirikjian 2011, section 10.8)."""
+def _left_jacobian(xp: Any, w: Array, a: Array, b: Array) -> Array:
+    """`s J_l(s w)` for s = 1/3, 2/3, 1: how `exp(s w)` turns when w changes (Chirikjian 2011, section 10.8).
+
+    Args:
+        xp: numpy or torch.
+        w: (3, 1, *b).
+        a, b: (3, *b) factors of `fractions`, one a third.
+
+    Returns:
+        (3, 3, 3, *b): component, column, third.
+    """
+    shape = (3,) + (1,) * (a.ndim - 1)
+    s = xp.cumsum(xp.full_like(a[:, :1], 1 / 3), 0).reshape((3, -1))[:, :1].reshape(shape)
     square = xp.clip(dot(w, w), 1e-12, None)
     # (p - sin p) / |w|^3 with p = s |w|: by its series where the difference would cancel.
     p2 = s * s * square

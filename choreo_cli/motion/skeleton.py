@@ -35,7 +35,7 @@ __all__ = ["LEG_SHARE", "canonical_skeleton", "fit_skeleton", "fit_skeletons", "
 LEG_SHARE = 0.481
 KNEE_BIASES = tuple(round(-0.2 + 0.1 * k, 1) for k in range(11))
 # Frames per block: long enough that calls cost little, short enough that temporaries stay in the cache.
-BLOCK = 4096
+BLOCK = 1024
 # Means over more frames than this change no offset by a tenth of a millimetre; longer clips are thinned evenly.
 FIT_FRAMES = 1024
 _ALTERNATIONS, _REFINEMENTS = 6, 3
