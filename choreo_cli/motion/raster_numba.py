@@ -46,6 +46,8 @@ NEVER = np.float32(1e9)
 INF = np.float32(np.inf)
 # Scratch rows: opacity, brightness, columns as numbers, squared distance, vector to the nearest point, side flags.
 _A, _V, _X, _D, _QX, _QY, _S = 0, 1, 2, 3, 4, 5, 6
+# Rows are done in whole blocks, beyond their end into spare scratch: a rest, pixel by pixel, would take longer.
+_LANES = 16
 _CHUNK = 4  # frames whose background is still in the cache when their shapes are drawn
 _compiled = njit(cache=True, nogil=True, error_model="numpy")
 
@@ -66,8 +68,8 @@ def _draw(pictures: F32, out: U8) -> None:
     mask = np.zeros((height, width), np.float32)
     # Of each row of the mask, where the shadow lies.
     lo, hi = np.full(height, width, np.int64), np.zeros(height, np.int64)
-    work = np.zeros((7, width), np.float32)
-    for i in range(width):
+    work = np.zeros((7, width + _LANES), np.float32)
+    for i in range(width + _LANES):
         work[_X, i] = i
     for t in range(len(pictures)):
         for row in range(height):  # a shadow that nothing cast
@@ -109,12 +111,12 @@ def _paint(image: U8, mask: F32, lo: Any, hi: Any, work: F32, shape: F32, kind: 
 
 @_compiled
 def _capsule(image: U8, work: F32, shape: F32, top: int, bottom: int, grow: Any) -> None:
-    width = work.shape[1]
+    width = work.shape[1] - _LANES
     x0, y0, x1, y1 = shape[XY], shape[XY + 1], shape[XY + 2], shape[XY + 3]
     red, green, blue = shape[RGB], shape[RGB + 1], shape[RGB + 2]
-    axis, paint = _axis_of(shape), _paint_of(shape)
+    axis, paint, edge = _axis_of(shape), _paint_of(shape), _edge_of(x0, y0, x1, y1, grow)
     for row in range(top, bottom):
-        first, last = _columns(_span(x0, y0, x1, y1, grow, np.float32(row)), width)
+        first, last = _columns(_span(edge, np.float32(row)), width)
         if first < last:
             _capsule_row(work, axis, paint, np.float32(row), first, last)
             _blend(image[row, 3 * first : 3 * last], work[_A, first:last], work[_V, first:last], red, green, blue)
@@ -122,11 +124,11 @@ def _capsule(image: U8, work: F32, shape: F32, top: int, bottom: int, grow: Any)
 
 @_compiled
 def _shadow(mask: F32, lo: Any, hi: Any, work: F32, shape: F32, top: int, bottom: int, grow: Any) -> None:
-    width = work.shape[1]
+    width = work.shape[1] - _LANES
     x0, y0, x1, y1 = shape[XY], shape[XY + 1], shape[XY + 2], shape[XY + 3]
-    axis, paint = _axis_of(shape), _paint_of(shape)
+    axis, paint, edge = _axis_of(shape), _paint_of(shape), _edge_of(x0, y0, x1, y1, grow)
     for row in range(top, bottom):
-        first, last = _columns(_span(x0, y0, x1, y1, grow, np.float32(row)), width)
+        first, last = _columns(_span(edge, np.float32(row)), width)
         if first < last:
             lo[row], hi[row] = min(lo[row], first), max(hi[row], last)
             _capsule_row(work, axis, paint, np.float32(row), first, last)
@@ -138,14 +140,22 @@ def _shadow(mask: F32, lo: Any, hi: Any, work: F32, shape: F32, top: int, bottom
 @_compiled
 def _quad(image: U8, work: F32, shape: F32, top: int, bottom: int, grow: Any) -> None:
     """Between the edges of the quad itself every pixel of a row is the same; beside them the distance decides."""
-    width = work.shape[1]
+    width = work.shape[1] - _LANES
     red, green, blue = shape[RGB], shape[RGB + 1], shape[RGB + 2]
+    x0, y0, x1, y1 = shape[XY], shape[XY + 1], shape[XY + 2], shape[XY + 3]
+    x2, y2, x3, y3 = shape[XY + 4], shape[XY + 5], shape[XY + 6], shape[XY + 7]
+    edges = (
+        _edge_of(x0, y0, x1, y1, grow),
+        _edge_of(x1, y1, x2, y2, grow),
+        _edge_of(x2, y2, x3, y3, grow),
+        _edge_of(x3, y3, x0, y0, grow),
+    )
+    flat = _surface(ZERO, ZERO, ZERO, shape[R0], shape[ALPHA], _paint_of(shape))
     for row in range(top, bottom):
         y = np.float32(row)
         left, right = INF, -INF
         for k in range(4):
-            n = (k + 1) % 4
-            a, b = _span(shape[XY + 2 * k], shape[XY + 2 * k + 1], shape[XY + 2 * n], shape[XY + 2 * n + 1], grow, y)
+            a, b = _span(edges[k], y)
             left, right = min(left, a), max(right, b)
         first, last = _columns((left, right), width)
         if first >= last:
@@ -155,9 +165,8 @@ def _quad(image: U8, work: F32, shape: F32, top: int, bottom: int, grow: Any) ->
         if inner < outer:
             _quad_row(work, shape, y, first, inner)
             _quad_row(work, shape, y, outer, last)
-            a, v = _surface(ZERO, ZERO, ZERO, shape[R0], shape[ALPHA], _paint_of(shape))
-            work[_A, inner:outer] = a
-            work[_V, inner:outer] = v
+            work[_A, inner:outer] = flat[0]
+            work[_V, inner:outer] = flat[1]
         else:
             _quad_row(work, shape, y, first, last)
         _blend(image[row, 3 * first : 3 * last], work[_A, first:last], work[_V, first:last], red, green, blue)
@@ -173,28 +182,36 @@ def _columns(span: tuple[Any, Any], width: int) -> tuple[int, int]:
 
 
 @_compiled
-def _span(x0: Any, y0: Any, x1: Any, y1: Any, r: Any, y: Any) -> tuple[Any, Any]:
-    """Where a row meets a segment grown by r: (left, right), empty when left > right."""
-    left, right = INF, -INF
-    room = r * r - (y - y0) * (y - y0)
-    if room >= 0:
-        half = np.float32(math.sqrt(room))
-        left, right = x0 - half, x0 + half
-    room = r * r - (y - y1) * (y - y1)
-    if room >= 0:
-        half = np.float32(math.sqrt(room))
-        left, right = min(left, x1 - half), max(right, x1 + half)
+def _edge_of(x0: Any, y0: Any, x1: Any, y1: Any, r: Any) -> Any:
+    """What rows need to know of a segment grown by r: roots and divisions once, not in every row."""
     dx, dy = x1 - x0, y1 - y0
+    nx, ny, slope, low, high = ZERO, ZERO, ZERO, INF, -INF
     if dy != 0:
         scale = r / np.float32(math.sqrt(dx * dx + dy * dy))
         nx, ny, slope = -dy * scale, dx * scale, dx / dy
         low, high = min(y0, y1), max(y0, y1)
-        if low + ny <= y and y <= high + ny:
-            x = x0 + nx + (y - y0 - ny) * slope
-            left, right = min(left, x), max(right, x)
-        if low - ny <= y and y <= high - ny:
-            x = x0 - nx + (y - y0 + ny) * slope
-            left, right = min(left, x), max(right, x)
+    return x0, y0, x1, y1, r * r, nx, ny, slope, low, high
+
+
+@_compiled
+def _span(edge: Any, y: Any) -> tuple[Any, Any]:
+    """Where a row meets a segment grown by a radius: (left, right), empty when left > right."""
+    x0, y0, x1, y1, square, nx, ny, slope, low, high = edge
+    left, right = INF, -INF
+    room = square - (y - y0) * (y - y0)
+    if room >= 0:
+        half = np.float32(math.sqrt(room))
+        left, right = x0 - half, x0 + half
+    room = square - (y - y1) * (y - y1)
+    if room >= 0:
+        half = np.float32(math.sqrt(room))
+        left, right = min(left, x1 - half), max(right, x1 + half)
+    if low + ny <= y and y <= high + ny:
+        x = x0 + nx + (y - y0 - ny) * slope
+        left, right = min(left, x), max(right, x)
+    if low - ny <= y and y <= high - ny:
+        x = x0 - nx + (y - y0 + ny) * slope
+        left, right = min(left, x), max(right, x)
     return left, right
 
 
@@ -254,43 +271,47 @@ def _axis_of(shape: F32) -> Any:
 def _capsule_row(work: F32, axis: Any, paint: Any, y: Any, first: int, last: int) -> None:
     x0, y0, dx, dy, inverse, r0, grows, opaque, fades = axis
     py = y - y0
-    alpha, tone, xs = work[_A, first:last], work[_V, first:last], work[_X, first:last]
-    for i in range(len(alpha)):
-        px = xs[i] - x0
-        along = min(max((px * dx + py * dy) * inverse, ZERO), ONE)
-        qx, qy = px - along * dx, py - along * dy
-        alpha[i], tone[i] = _surface(qx * qx + qy * qy, qx, qy, r0 + along * grows, opaque + along * fades, paint)
+    for block in range(first, last, _LANES):
+        alpha, tone = work[_A, block : block + _LANES], work[_V, block : block + _LANES]
+        xs = work[_X, block : block + _LANES]
+        for i in range(_LANES):
+            px = xs[i] - x0
+            along = min(max((px * dx + py * dy) * inverse, ZERO), ONE)
+            qx, qy = px - along * dx, py - along * dy
+            alpha[i], tone[i] = _surface(qx * qx + qy * qy, qx, qy, r0 + along * grows, opaque + along * fades, paint)
 
 
 @_compiled
 def _quad_row(work: F32, shape: F32, y: Any, first: int, last: int) -> None:
-    xs, best, vx = work[_X, first:last], work[_D, first:last], work[_QX, first:last]
-    vy, side = work[_QY, first:last], work[_S, first:last]
-    best[:] = INF
-    side[:] = ZERO
-    for k in range(4):
-        n = (k + 1) % 4
-        x0, y0 = shape[XY + 2 * k], shape[XY + 2 * k + 1]
-        dx, dy = shape[XY + 2 * n] - x0, shape[XY + 2 * n + 1] - y0
-        inverse = ONE / max(dx * dx + dy * dy, TINY)
-        py = y - y0
-        for i in range(len(xs)):
-            px = xs[i] - x0
-            cross = dx * py - dy * px
-            along = min(max((px * dx + py * dy) * inverse, ZERO), ONE)
-            ex, ey = px - along * dx, py - along * dy
-            far = ex * ex + ey * ey
-            nearer = far < best[i]
-            vx[i] = ex if nearer else vx[i]
-            vy[i] = ey if nearer else vy[i]
-            best[i] = far if nearer else best[i]
-            side[i] += (ONE if cross >= 0 else ZERO) - (ONE if cross <= 0 else ZERO)
     radius, opaque, paint = shape[R0], shape[ALPHA], _paint_of(shape)
-    alpha, tone = work[_A, first:last], work[_V, first:last]
-    for i in range(len(xs)):
-        inside = abs(side[i]) >= 3
-        qx, qy = ZERO if inside else vx[i], ZERO if inside else vy[i]
-        alpha[i], tone[i] = _surface(qx * qx + qy * qy, qx, qy, radius, opaque, paint)
+    for block in range(first, last, _LANES):
+        stop = block + _LANES
+        xs, best, side = work[_X, block:stop], work[_D, block:stop], work[_S, block:stop]
+        vx, vy = work[_QX, block:stop], work[_QY, block:stop]
+        best[:] = INF
+        side[:] = ZERO
+        for k in range(4):
+            n = (k + 1) % 4
+            x0, y0 = shape[XY + 2 * k], shape[XY + 2 * k + 1]
+            dx, dy = shape[XY + 2 * n] - x0, shape[XY + 2 * n + 1] - y0
+            inverse = ONE / max(dx * dx + dy * dy, TINY)
+            py = y - y0
+            for i in range(_LANES):
+                px = xs[i] - x0
+                cross = dx * py - dy * px
+                along = min(max((px * dx + py * dy) * inverse, ZERO), ONE)
+                ex, ey = px - along * dx, py - along * dy
+                far = ex * ex + ey * ey
+                nearer = far < best[i]
+                vx[i] = ex if nearer else vx[i]
+                vy[i] = ey if nearer else vy[i]
+                best[i] = far if nearer else best[i]
+                side[i] += (ONE if cross >= 0 else ZERO) - (ONE if cross <= 0 else ZERO)
+        alpha, tone = work[_A, block:stop], work[_V, block:stop]
+        for i in range(_LANES):
+            inside = abs(side[i]) >= 3
+            qx, qy = ZERO if inside else vx[i], ZERO if inside else vy[i]
+            alpha[i], tone[i] = _surface(qx * qx + qy * qy, qx, qy, radius, opaque, paint)
 
 
 @_compiled
