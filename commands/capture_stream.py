@@ -128,7 +128,7 @@ class _Stream:
         elif kind == "jsonl" and rest:
             if not Path(rest).is_file():
                 raise NoInputError(f"no file {rest}", hint="need recorded streams, see man 7 choreo-capture")
-            lines = stack.enter_context(Path(rest).open("rb"))
+            lines = stack.enter_context(Path(rest).open("rb"))  # noqa: SIM115
         else:
             raise UsageError(f"no source {self.source!r}", hint=f"a source is {FORMS}")
         head, readings = open_log(lines, self.refused, rest or "stdin")

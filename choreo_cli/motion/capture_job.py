@@ -198,9 +198,9 @@ def syncer(
         rate = clip.header.fps
         found = accepted(sync(decode(clip), rate, beats, seed=seed), least)
         made = warp(clip, found.time_map)
-        record = {"schema": "choreo.timemap/1", "offset_s": offset_s, **found.record()}
+        record = {"format": "choreo.timemap/1", "offset_s": offset_s, **found.record()}
         after = movement_beats(decode(made), rate)
-        report = {k: v for k, v in record.items() if k not in ("old_s", "new_s", "schema")}
+        report = {k: v for k, v in record.items() if k not in ("old_s", "new_s", "format")}
         report["alignment_written"] = round(alignment(after[after < beats[-1]], beats), 4)
         text = json.dumps(record, separators=(",", ":")).encode() + b"\n"
         return Made(made, report, rig, sidecars=[("map", ".timemap.json", text)])

@@ -19,6 +19,7 @@ from formats.errors import FormatError
 from formats.foreign import registry
 from formats.foreign.joints import COCO_17
 from formats.foreign.model import PoseStream
+from formats.foreign.openpose import read_folder
 from formats.foreign.source import Source
 
 F32 = NDArray[np.float32]
@@ -82,6 +83,8 @@ def lifter_change(
 
 
 def _points(item: Item, fps: float | None) -> PoseStream:
+    if item.path.is_dir():
+        return read_folder(sorted(p for p in item.path.iterdir() if p.suffix.lower() == ".json"), fps)
     source = Source.of(item.path)
     reader = registry.recognise(source.head, source.name, source.size)
     if reader.read is None or reader.kind != "pose":

@@ -21,10 +21,13 @@ MOST_CUTOFF_HZ = 12.0
 SURE_FRAMES = 2
 SLIP_M = 0.15
 """A held foot that is so far from where it is seen was held in the wrong place, and is let go."""
+TORN_M = 2e-4
+"""A held foot that its leg pulls so far is no contact any more."""
 DROP_M_S = 0.5
-EASE_SHARE = 0.15
+RISE_M_S = 0.5
+EASE_SHARE = 0.2
 """Of the jerk limit, for one number: several move a wrist together."""
-STEP_M = 0.012
+STEP_M = 0.007
 """Most that easing a correction may add to a joint's way in one frame."""
 # Roots and trunks are heavy and well seen; an elbow about its line is light and badly seen.
 _PACE = np.array([*(3.0,) * 9, *(1.4,) * 6, *(1.0,) * 6, 0.5, 0.5])
@@ -99,6 +102,7 @@ class _Foot:
     held: F64 | None = None
     fading: F64 = field(default_factory=lambda: np.zeros(3))
     left: int = 0
+    length: int = BLEND_FRAMES
 
 
 class LiveCleaner:
@@ -150,6 +154,7 @@ class LiveCleaner:
 
     def _stood(self, q: F64, hips: F64, contacts: F64) -> F64:
         ankles = ankles_of(q[None], self._leg)[0]
+        seen = ankles.copy()
         for side, foot in enumerate(self._feet):
             ankles[side] = self._held(foot, ankles[side], contacts[side] >= 0.5, float(self._rest[side]))
         standing = [k for k in (0, 1) if self._feet[k].held is not None]
@@ -157,21 +162,23 @@ class LiveCleaner:
         self._drop = max(min(need, self._drop + DROP_M_S * self._dt), self._drop * (1 - 6.0 * self._dt))
         out = q.copy()
         out[ROOT.start + 1] -= self._drop
-        return np.asarray(set_ankles(out[None], self._clamped(hips, ankles)[None], self._leg)[0])
+        reached = self._clamped(hips, ankles)
+        for side in standing:
+            if np.sqrt(((reached[side] - ankles[side]) ** 2).sum()) > TORN_M:
+                _let_go(self._feet[side], reached[side] - seen[side])
+        return np.asarray(set_ankles(out[None], reached[None], self._leg)[0])
 
     def _held(self, foot: _Foot, place: F64, down: bool, floor: float) -> F64:
         """Where the ankle goes: held while it stands, eased back over a few frames once it does not."""
-        if (
-            down
-            and not foot.left
-            and not (foot.held is not None and np.sqrt(((foot.held - place) ** 2).sum()) > SLIP_M)
-        ):
+        slipped = foot.held is not None and np.sqrt(((foot.held - place) ** 2).sum()) > SLIP_M
+        if down and not foot.left and not slipped:
             if foot.held is None:
-                start = place + _faded(foot)
-                foot.held = np.array([start[0], max(start[1], floor), start[2]])
-            return np.asarray(foot.held)
+                foot.held = place.copy()
+            # It may have come down into the floor: it is lifted out of it, not thrown.
+            foot.held[1] += np.clip(floor - foot.held[1], 0.0, RISE_M_S * self._dt)
+            return foot.held.copy()
         if foot.held is not None:
-            foot.fading, foot.left, foot.held = foot.held - place, BLEND_FRAMES, None
+            _let_go(foot, foot.held - place)
         elif foot.left:
             foot.left -= 1
         return place + _faded(foot)
@@ -195,8 +202,15 @@ class LiveCleaner:
         return np.asarray(hips + line * factor[:, None])
 
 
+def _let_go(foot: _Foot, offset: F64) -> None:
+    """End a hold: the offset from where the foot is seen fades, the larger the longer."""
+    way = float(np.sqrt((offset**2).sum()))
+    foot.fading, foot.held = offset, None
+    foot.length = foot.left = max(BLEND_FRAMES, int(np.ceil(1.875 * way / STEP_M)))
+
+
 def _faded(foot: _Foot) -> F64:
-    s = 1 - foot.left / (BLEND_FRAMES + 1) if foot.left else 1.0
+    s = 1 - foot.left / (foot.length + 1) if foot.left else 1.0
     return np.asarray(foot.fading * (1 - s * s * s * (10 - 15 * s + 6 * s * s)))
 
 

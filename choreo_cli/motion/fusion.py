@@ -195,7 +195,7 @@ class Fusion:
         np.fill_diagonal(
             p, np.concatenate([np.diag(pose.r), np.full(DOFS, self._noise.start_speed**2), self._noise.accel**2])
         )
-        p[:DOFS, :DOFS] = pose.r
+        p[:DOFS, :DOFS] = (pose.r + pose.r.T) / 2
         x = np.concatenate([pose.z, np.zeros(2 * DOFS)])
         return Belief(pose.t_us, x, p, np.full(len(BLOCKS), pose.t_us, np.int64))
 

@@ -103,7 +103,7 @@ class Process:
         blocks = out.reshape(ORDERS, DOFS, ORDERS, DOFS)
         each = np.arange(DOFS)
         blocks[:, each, :, each] += self._variance[:, None, None] * q
-        return x, out
+        return x, (out + out.T) / 2
 
 
 def expm(a: F64) -> F64:

@@ -28,7 +28,7 @@ _SEEN = np.array([0, 1, 2, 3, *_TORSO, 20, 21, *_FEET])
 # A joint's noise, and how far the model lets it be from where it is: the head nods, the spine is no chain of thirds.
 _TRUST = np.array([1.0, 1.0, 1.0, 1.0, 0.7, 0.8, 1.0, 0.5, 0.9, 0.9, 1.0, 1.0, 1.0, 1.0])
 _FLOOR = 1e-9 * np.eye(21)
-_ITERATIONS = 2  # the fit to all joints that follows is a third
+_ITERATIONS = 3  # the fit to all joints that follows is a fourth
 STRAIGHT_M = 0.03
 _DAMPING = 1e-4 * np.eye(3)
 
