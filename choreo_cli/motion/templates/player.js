@@ -192,6 +192,7 @@ function paint(now) {
   }
   before = now;
   const f = state.t * fps; clips.forEach((clip, k) => draw(panels[k], clip, Math.min(f, clip.n - 1))); drawTrack();
+  document.documentElement.dataset.ready = "yes";
   const s = state.t; byId("clock").textContent = `${Math.floor(s / 60)}:${(s % 60).toFixed(2).padStart(5, "0")}  #${Math.floor(f + 1e-6)}`;
 }
 function play(on) {
@@ -247,5 +248,4 @@ cell(head, "th", "metric"); for (const c of data.columns) cell(head, "th", c);
 for (const m of data.rows) { const r = rows.insertRow(); cell(r, "td", m.name, m.unit); for (const v of m.values) cell(r, "td", v); }
 
 setSpeed(1); setFollow(data.follow); setView(Math.max(VIEWS.findIndex((v) => v[0] === data.view), 0)); seek(data.start || 0);
-document.documentElement.dataset.ready = "yes";
 })();
