@@ -118,12 +118,14 @@ def _perform(
     from contextlib import ExitStack
 
     from choreo_cli.live.events import Events
+    from choreo_cli.live.lean import spare_memory
     from choreo_cli.live.performance import Performance
     from choreo_cli.live.recording import Recording, rows
     from choreo_cli.outputs import output_folder
     from choreo_cli.runtime import deferred_signals
     from choreo_cli.terminal import Stage
 
+    spare_memory()
     to_stdout = events_to is not None and str(events_to) == "-"
     keep, document = "nothing was recorded; -o DIR keeps it", b""
     with ExitStack() as stack:
