@@ -185,7 +185,7 @@ def _tables(folder: Path, home: Path, about: About, created_by: Mapping[str, Any
         tally.add(rows)
         t_us = column(rows, "t_us")
         first, last, count = (int(t_us[0]) if not count else first), int(t_us[-1]), count + len(rows)
-        bpm.append(rows["clock"][:, 1])
+        bpm.append(rows["clock"][:, 1].copy())  # a view would keep the whole piece
     made = Recorded()
     if not count:
         return made
