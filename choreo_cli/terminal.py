@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any
 
@@ -122,8 +122,8 @@ class Stage:
     def _asked(self, _number: int, _frame: object) -> None:
         self._reload = True
 
-    def attend(self, performance: Any) -> None:
-        """Called ten times a second beside the loop."""
+    def attend(self, performance: Any, progress: Callable[[int, int | None, str], None] | None = None) -> None:
+        """Called ten times a second beside the loop; `progress` is told of frames played and missed."""
         from choreo_cli.live.meters import lines
 
         if not self._opened:
@@ -136,5 +136,8 @@ class Stage:
             performance.reload()
         while key := self._keys.read():
             performance.press(key)
+        if progress is not None:
+            played = performance.loop.summary
+            progress(played.ticks, None, f"missed {played.missed}")
         if self._screen.on:
             self._screen.draw(lines(performance.view(), performance.keys))

@@ -61,6 +61,7 @@ def run_live(
     json: options.Json = False,
     table: options.TableOut = False,
     quiet: options.Quiet = False,
+    log_json: options.LogJson = None,
 ) -> int:
     """Play: a body moves, five controls go out, fifty times a second.
 
@@ -68,9 +69,10 @@ def run_live(
     and takes keys: f freeze, n neutral, p panic, t tap, r record a lesson, u undo, q quit. SIGUSR1 reads the models
     again.
     """
-    from choreo_cli.runtime import limit_threads
+    from choreo_cli.runtime import limit_threads, spare_memory
 
     limit_threads()
+    spare_memory()
     if list_all:
         return _list(json=json, table=table)
     given: dict[str, Any] = {
@@ -83,7 +85,7 @@ def run_live(
     if soundcheck or solo is not None:
         return _soundcheck(asked, solo, wait, json=json, table=table)
     around = _around(asked, speed, record, root, wait)
-    return _perform(asked, around, seconds, events, quiet=quiet, json=json, table=table)
+    return _perform(asked, around, seconds, events, log_json, quiet=quiet, json=json, table=table)
 
 
 def _text(path: Path | None) -> str | None:
@@ -112,23 +114,30 @@ def _around(show: Show, speed: str, record: Path | None, root: Any, wait: float)
 
 
 def _perform(
-    show: Show, around: Around, seconds: float | None, events_to: Path | None, *, quiet: bool, **how: Any
+    show: Show,
+    around: Around,
+    seconds: float | None,
+    events_to: Path | None,
+    log: Path | None,
+    *,
+    quiet: bool,
+    **how: Any,
 ) -> int:
     """Play, recorded or not; a signal ends it in order, and what was played is kept."""
     from contextlib import ExitStack
 
     from choreo_cli.live.events import Events
-    from choreo_cli.live.lean import spare_memory
     from choreo_cli.live.performance import Performance
     from choreo_cli.live.recording import Recording, rows
     from choreo_cli.outputs import output_folder
+    from choreo_cli.progress import Progress
     from choreo_cli.runtime import deferred_signals
     from choreo_cli.terminal import Stage
 
-    spare_memory()
     to_stdout = events_to is not None and str(events_to) == "-"
     keep, document = "nothing was recorded; -o DIR keeps it", b""
     with ExitStack() as stack:
+        bar = stack.enter_context(Progress("run-live", quiet=True, log=log))
         told = Events(sys.stdout.buffer if to_stdout else events_to)
         stack.callback(told.close)
         if around.out is None:
@@ -142,7 +151,8 @@ def _perform(
         signals = stack.enter_context(deferred_signals())
         with Stage(performance, signals, quiet=quiet or to_stdout) as stage:
             until_us = None if seconds is None else performance.loop.origin_us + round(seconds * 1e6)
-            summary = performance.play(until_us, stage.attend)
+            summary = performance.play(until_us, partial(stage.attend, progress=bar))
+            bar(summary.ticks, summary.ticks)
         if around.out is not None:
             performance.events.close()
             made = recording.finish()

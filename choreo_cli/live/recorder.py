@@ -67,7 +67,7 @@ class Recorder:
                 f"cannot record into {self._home}: {e.strerror}", hint="name another folder"
             ) from None
         self._wake, self._room, self._stop = threading.Event(), threading.Event(), threading.Event()
-        self._rounds = self._told = 0
+        self._rounds = self._told = self._last_us = 0
         self._thread: threading.Thread | None = threading.Thread(target=self._work, name="recorder", daemon=True)
         self._thread.start()
 
@@ -92,6 +92,8 @@ class Recorder:
                 self._journal.close()
         lost = self.lost + self.ring.dropped
         why = self._fault or "the writer was too slow"
+        if lost and thread is not None and self._events is not None:
+            self._events.emit("error", self._last_us, where="recorder", why=why, lost=lost)
         return [f"{lost} of {self.ring.put_count} ticks were not recorded: {why}"] if lost else []
 
     def finish(self, created_by: Mapping[str, Any]) -> Recorded:
@@ -116,6 +118,8 @@ class Recorder:
     def _drain(self) -> None:
         self._rounds += 1
         rows = self.ring.take()
+        if len(rows):
+            self._last_us = int(column(rows, "t_us")[-1])
         try:
             if len(rows):
                 self._journal.append(rows)
@@ -126,8 +130,7 @@ class Recorder:
             self._fault = f"{self._home}: {e.strerror or e}"
             if self._events is not None and (not self._told or self._rounds - self._told >= TOLD_EVERY):
                 self._told = self._rounds
-                t_us = int(column(rows, "t_us")[-1]) if len(rows) else 0
-                self._events.emit("error", t_us, where="recorder", why=self._fault, lost=self.lost)
+                self._events.emit("error", self._last_us, where="recorder", why=self._fault, lost=self.lost)
 
 
 def recover(folder: Path, created_by: Mapping[str, Any]) -> list[Recorded]:
@@ -146,9 +149,11 @@ def recover(folder: Path, created_by: Mapping[str, Any]) -> list[Recorded]:
 
 def _mend(log: Path) -> None:
     """Close the log of a killed performance, and say in it that it was."""
+    from choreo_cli.live.events import room_of
     from formats import event_log
     from formats.atomic import write_bytes
 
+    room_of(log).unlink(missing_ok=True)
     if not log.is_file():
         return
     data = log.read_bytes()

@@ -75,7 +75,7 @@ class Recording:
         from choreo_cli.live.events import Events
 
         hear = None if told is None else lambda t_us, kind, facts: told.emit(kind, t_us, **facts)
-        return Events(self.folder / self.session_id / EVENTS_FILE, hear)
+        return Events(self.folder / self.session_id / EVENTS_FILE, hear, room=True)
 
     def begin(self, sources: Sequence[Source], model: LiveModel, events: Events) -> Recorder:
         """Start recording, and save what a killed performance left. Raises CantCreateError, StorageError."""

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from choreo_cli.live import journal, lean
+from choreo_cli import runtime
+from choreo_cli.live import journal
 from choreo_cli.live.journal import About, Journal
 from choreo_cli.live.latency import INTS, ROW
 from choreo_cli.live.recorder import recover
-from choreo_cli.runtime import provenance
 
 TOP = Path(__file__).resolve().parents[2]
 
@@ -37,9 +37,9 @@ def test_a_recorded_performance_loads_no_package_that_it_has_no_use_for(tmp_path
 def test_what_is_refused_is_pandas_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
     monkeypatch.setenv("ARROW_DEFAULT_MEMORY_POOL", "mimalloc")
-    lean.spare_memory()
-    lean.spare_memory()
-    refuses = [f for f in sys.meta_path if type(f).__module__ == lean.__name__]
+    runtime.spare_memory()
+    runtime.spare_memory()
+    refuses = [f for f in sys.meta_path if type(f).__module__ == runtime.__name__]
     assert len(refuses) == 1 and refuses[0].find_spec("pandas_like") is None  # type: ignore[call-arg]
     with pytest.raises(ModuleNotFoundError, match="pandas"):
         refuses[0].find_spec("pandas")  # type: ignore[call-arg]
@@ -56,7 +56,7 @@ def test_tables_of_a_long_performance_are_made_piece_by_piece(tmp_path: Path, mo
     writer.close()
     tracemalloc.start()
     try:
-        done = recover(tmp_path, provenance("run-live", {}, []))
+        done = recover(tmp_path, runtime.provenance("run-live", {}, []))
         most = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
