@@ -115,8 +115,16 @@ class Stage:
         for line in () if self._quiet else lines:
             print(f"choreo run-live: {line}", file=sys.stderr)
 
+    def _remark(self) -> None:
+        """Say what came up since; where meters are drawn the newest remark stands under them."""
+        waiting = self._performance.remarks
+        while waiting:
+            line = waiting.popleft()
+            self._say(() if self._screen.on else [line])
+
     def __exit__(self, *_: object) -> None:
         self._screen.close()
+        self._remark()
         self._stack.close()
 
     def _asked(self, _number: int, _frame: object) -> None:
@@ -126,11 +134,14 @@ class Stage:
         """Called ten times a second beside the loop; `progress` is told of frames played and missed."""
         from choreo_cli.live.meters import lines
 
+        if self._signals.asked:
+            performance.stop.set()
+        if not performance.opened:
+            return
         if not self._opened:
             self._opened = True
             self._say(f"{p.name} listens at {url}" for p in performance.ports if (url := getattr(p, "url", "")))
-        if self._signals.asked:
-            performance.stop.set()
+        self._remark()
         if self._reload:
             self._reload = False
             performance.reload()

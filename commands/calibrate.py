@@ -89,7 +89,7 @@ def latency(
     """
     from choreo_cli.live import calibrate_latency as work
     from choreo_cli.live.keeper import Keeper
-    from choreo_cli.live.performance import control_map_of
+    from choreo_cli.live.opening import control_map_of
     from choreo_cli.live.ports import open_ports
     from choreo_cli.live.show import Show, checked, with_options
     from formats.packets import CONTROLS

@@ -171,7 +171,19 @@ class Assembler:
         period = next((p for s in found if (p := getattr(s, "period_us", None)) and "inputs" not in s.kinds), None)
         made = cls([s.body for s in found], scale, transport, audio_hz=next(iter(rates), None), period_us=period)
         made.sounding = tuple(s for s in found if "audio" in s.kinds)
+        made.prepare({kind for s in found for kind in s.kinds})
         return made
+
+    @staticmethod
+    def prepare(kinds: Iterable[str]) -> None:
+        """Import what samples of these kinds need: inside the loop the first one would cost a dozen frames."""
+        wanted = set(kinds)
+        if "accel" in wanted:
+            import scipy.fft  # noqa: F401
+
+            import choreo_cli.motion.accelerometer
+        if "audio" in wanted:
+            import choreo_cli.audio.stream  # noqa: F401
 
     @property
     def scale(self) -> Scale | None:

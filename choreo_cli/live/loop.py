@@ -194,7 +194,7 @@ class Loop:
             if self.watch.over:
                 return "ended"
             slot += 1
-        return "stopped"
+        return "lost" if self.summary.lost else "stopped"
 
     def _tick(self, t_us: int, deadline: int, late: int, missed: int) -> None:
         clock, now = self.clock, deadline + late
