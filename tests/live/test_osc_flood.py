@@ -20,6 +20,7 @@ from choreo_cli.live.osc import Message, encode, encode_bundle
 from choreo_cli.live.osc_source import OscSource
 from choreo_cli.live.sample import Sample
 from tests.live.osc_material import KILLERS, Mutator, bundle_of, nested
+from tests.nightly import size
 
 TOP = Path(__file__).resolve().parents[2]
 AHEAD = 3600 << 32
@@ -127,7 +128,7 @@ def test_ten_thousand_hostile_packets_then_a_good_one() -> None:
 
 @pytest.mark.slow
 def test_a_hundred_thousand_hostile_packets_then_a_good_one() -> None:
-    campaign(100_000, seed=4, rounds=8)
+    campaign(size(100_000), seed=4, rounds=8)
 
 
 FLOOD = """
@@ -182,4 +183,4 @@ def test_a_flood_of_five_thousand_a_second() -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_a_minute_of_five_thousand_a_second() -> None:
-    flood(60.0)
+    flood(size(60))
