@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from choreo_cli.errors import NoInputError, UsageError
 from choreo_cli.live.port import Port
@@ -100,3 +100,12 @@ def targets_of(show: Show) -> Source:
         source: Source = OscSource(show.listen, int(rest), mapping=faders)
         return source
     raise UsageError(f"--record-targets {show.targets}: no faders", hint="write midi:PORT, midi:virtual:NAME, osc:PORT")
+
+
+def offset_of(show: Show) -> dict[str, Any]:
+    """What the offset file of a show says of its receiver, empty without one. Raises NoInputError, DataError."""
+    if not show.offset:
+        return {}
+    from choreo_cli.live.calibrate_latency import Offset
+
+    return Offset.read(show.offset).to_dict()

@@ -19,11 +19,12 @@ from choreo_cli.live.events import Events
 from choreo_cli.live.found import find_models
 from choreo_cli.live.guards import Guards
 from choreo_cli.live.keeper import Keeper
+from choreo_cli.live.latency import ACK_TICKS
 from choreo_cli.live.loop import Loop
 from choreo_cli.live.mapwatch import MapWatch
 from choreo_cli.live.meters import KEYS, View
 from choreo_cli.live.model import LiveModel
-from choreo_cli.live.opening import control_map_of, ports_of, sources_of
+from choreo_cli.live.opening import control_map_of, offset_of, ports_of, sources_of
 from choreo_cli.live.port import Port
 from choreo_cli.live.realtime import realtime
 from choreo_cli.live.relays import ClockRelay, FollowDancer, Required, StepKeepers, recorded
@@ -35,6 +36,7 @@ from formats.columns import MODALITIES
 from formats.errors import FormatError
 
 if TYPE_CHECKING:
+    from choreo_cli.live.recorder import Recorder
     from choreo_cli.live.recording import Recording
     from choreo_cli.live.summary import Summary
 
@@ -123,20 +125,33 @@ class Performance:
         self.sources = sources_of(show, around, ClockRelay(self.transport, self._commanded))
         if asked.leader is None and not asked.follow_dancer and any(recorded(s) for s in self.sources):
             self.transport.leader = "recording"  # the music that is heard is the recording's
-        recorder = recording.begin(self.sources, self.model, events) if recording is not None else None
-        assembler = Assembler.of(self.sources, read_scale(Path(show.scale)) if show.scale else None, self.transport)
         ports = ports_of(show, self.map)
+        recorder = recording.begin(self.sources, self.model, events, ports) if recording is not None else None
+        assembler = Assembler.of(self.sources, read_scale(Path(show.scale)) if show.scale else None, self.transport)
         self.keepers = [Keeper(port, self.clock, events, threaded=around.speed != 0) for port in ports]
         self.assembler = assembler
         self.loop = Loop(
             self.clock, self.sources, assembler, self.model, Guards(self.map, STEP_US), self.keepers, recorder, events,
             self.stages, STEP_US, transport=self.transport,
         )  # fmt: skip
+        self.loop.summary.offset = offset_of(show)
+        self._confirm(recorder)
         self._accompany()
         if show.offset and not show.lookahead:
             self.remarks.append("the offset changes nothing: only what a look-ahead announces can go out earlier")
             self.tell(self.remarks[-1], "plan")
         self.teacher = self._teacher()
+
+    def _confirm(self, recorder: Recorder | None) -> None:
+        """Let receivers that can say so say which packets they have; the recorder waits for them a while."""
+        hearing = [k.port for k in self.keepers if hasattr(k.port, "on_ack")]
+        if not hearing or self.around.speed == 0:
+            return
+        ring, clock = self.loop.ring, self.clock
+        for port in hearing:
+            port.on_ack = lambda seq: ring.ack(seq, clock.now_ns())
+        if recorder is not None:
+            recorder.hold = ACK_TICKS
 
     def _accompany(self) -> None:
         """What goes along with the ticks: ports kept in virtual time, a tempo that follows, MIDI clock out."""
@@ -350,11 +365,8 @@ def stages_of(show: Show, rps_sha256: str = "") -> Stages | None:
     """
     if show.lookahead and not show.planner:
         raise UsageError("the look-ahead tells the planner what comes", hint="add --planner")
-    advance_us = 0
-    if show.offset:
-        from choreo_cli.live.calibrate_latency import Offset
-
-        advance_us = Offset.read(show.offset).advance_us
+    offset = offset_of(show)
+    advance_us = round(offset["p50"] * 1000) if offset else 0
     if not (show.gesture or show.planner):
         return None
     from choreo_cli.reflex.planner import Rules

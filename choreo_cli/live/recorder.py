@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from choreo_cli.errors import CantCreateError, StorageError
 from choreo_cli.live import journal
 from choreo_cli.live.journal import About, Journal
-from choreo_cli.live.latency import NONE, OUT, Ring, Tally, X, Y, column
+from choreo_cli.live.latency import NONE, OUT, Ring, Tally, X, Y, column, receiver_metrics
 from choreo_cli.live.watch import Emits
 from formats.columns import CONTROL_NAMES, CONTROLS, FRAMES, INPUTS, LEDGER, MASKS, SENT, Table
 from formats.errors import FormatError
@@ -30,6 +30,7 @@ TOLD_EVERY = 40
 BEFORE_ALL = 0.5
 """What a control is before any modality was measured, as in `reflex.timelines`."""
 EVENTS_FILE = "events.jsonl"
+METRICS_FILE = "metrics.json"
 
 
 @dataclass(slots=True)
@@ -56,7 +57,7 @@ class Recorder:
 
     def __init__(self, folder: Path, about: About, events: Emits | None = None, *, lossless: bool = False) -> None:
         self.folder, self.about, self.ring = folder, about, Ring()
-        self.lost = 0
+        self.lost = self.hold = 0
         self._events, self._lossless = events, lossless
         self._home = folder / about.session_id
         self._fault = ""
@@ -88,6 +89,7 @@ class Recorder:
             self._wake.set()
             thread.join(timeout=30.0)
             if not thread.is_alive():
+                self.hold = 0
                 self._drain()
                 self._journal.close()
         lost = self.lost + self.ring.dropped
@@ -117,7 +119,7 @@ class Recorder:
 
     def _drain(self) -> None:
         self._rounds += 1
-        rows = self.ring.take()
+        rows = self.ring.take(self.hold)
         if len(rows):
             self._last_us = int(column(rows, "t_us")[-1])
         try:
@@ -207,9 +209,11 @@ def _tables(folder: Path, home: Path, about: About, created_by: Mapping[str, Any
     if (home / EVENTS_FILE).is_file():
         made.files[f"{session}/{EVENTS_FILE}"] = ("events", sha256_file(home / EVENTS_FILE))
     params = {"source": about.source, "period_us": about.period_us, "session": session}
-    made.metrics = tally.metrics(params, about.virtual)
-    doc = encode(Manifest("choreo.metrics/1", {**created_by, "outputs": []}, made.metrics, [Root("out", ".", True)]))
-    made.files["metrics.json"] = ("metrics", write_bytes(folder / "metrics.json", doc))
+    params["receiver"] = ", ".join(about.receivers)
+    made.metrics = [*tally.metrics(params, about.virtual), *receiver_metrics(about.offset, params)]
+    every = sorted([*other_figures(folder, session), *made.metrics], key=lambda e: str(e["params"].get("session")))
+    doc = encode(Manifest("choreo.metrics/1", {**created_by, "outputs": []}, every, [Root("out", ".", True)]))
+    made.files[METRICS_FILE] = ("metrics", write_bytes(folder / METRICS_FILE, doc))
     frames = f"{session}/frames.parquet"
     sha = made.files[frames][1]
     tempo = np.concatenate(bpm)
@@ -222,6 +226,21 @@ def _tables(folder: Path, home: Path, about: About, created_by: Mapping[str, Any
         "files": {n: s for n, (role, s) in made.files.items() if role in ("frames", "controls")},
     })  # fmt: skip
     return made
+
+
+def other_figures(folder: Path, session: str) -> list[dict[str, Any]]:
+    """Entries of the `metrics.json` of an output folder that are those of other performances.
+
+    Raises:
+        FormatError: it is damaged.
+    """
+    from formats.manifest import decode
+
+    file = folder / METRICS_FILE
+    if not file.is_file():
+        return []
+    entries = decode(file.read_bytes(), source=str(file), file=file).entries
+    return [e for e in entries if e["params"].get("session") != session]
 
 
 def _shared(table: Table, about: About, rows: NDArray[Any]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ class Summary:
         sources: Counters by source.
         ports: Counters by port.
         faults: What was not recorded and why, one sentence each.
+        offset: What `calibrate latency` measured of the receiver, as its file says it; empty without.
         lost: What is required and stayed away, and ended it; empty otherwise.
     """
 
@@ -44,6 +45,7 @@ class Summary:
     sources: dict[str, dict[str, Any]] = field(default_factory=dict)
     ports: dict[str, dict[str, Any]] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
+    offset: dict[str, Any] = field(default_factory=dict)
     lost: str = ""
 
     @property

@@ -110,10 +110,12 @@ def test_the_sound_of_strudel_follows_every_control_by_websocket(page: tuple[Pat
         audio, rate, _ = recorded(
             page, f"patch=core&address={port.url}", seconds_of(holds), lambda: play(port, holds), tmp_path
         )
+        acks = port.facts()["acks"]
     finally:
         port.close()
     heard = hear(audio, rate, holds, (2.5, 7))
-    print(f"Strudel by WebSocket: {heard}")
+    print(f"Strudel by WebSocket: {heard}; {acks} frames confirmed by the page")
+    assert acks > 100, "the page says which frames it has"
 
     assert all(a > b for a, b in pairwise(heard.levels)), heard
     assert heard.levels[0] > 10 * heard.levels[-1], heard
