@@ -24,13 +24,13 @@ from choreo_cli.live.calibrate_latency import find_onsets, switch
 from choreo_cli.live.midi import MidiPort
 from choreo_cli.live.websocket import WebSocketPort
 from formats.control_map import DEFAULT
+from tests.live.jack_server import jack_server
 from tests.live.receiver_bench import (
     RECEIVERS,
     Audio,
     centroid,
     first_sound,
     hear,
-    jack_server,
     need,
     plateaus,
     play,
