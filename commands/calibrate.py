@@ -105,8 +105,8 @@ def latency(
         keeper.open(wait)
         made = work.measure_port(keeper, ear, control=control, control_map=found, n=pulses)
     finally:
+        ear.close()  # first: to leave JACK by MIDI waits for a server that waits for this ear, for up to 10 s
         keeper.close()
-        ear.close()
     rows = [(k, f"{v:.2f} ms" if isinstance(v, float) else str(v)) for k, v in made.to_dict().items()]
     lines = partial(streams.columns, rows, ("what", "value"))
     streams.emit(dumps(made.to_dict()), lines, out=out, json=json, as_table=table, keep="keep it: -o offset.json")

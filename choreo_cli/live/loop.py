@@ -357,7 +357,8 @@ class Loop:
         with contextlib.suppress(Exception):
             self._goodbye()
         self._silence()
-        for source in self.sources:
+        # Sound first: to leave JACK by MIDI would wait for a server that waits for us to hear it, for up to 10 s.
+        for source in sorted(self.sources, key=lambda s: "audio" not in s.kinds):
             with contextlib.suppress(Exception):
                 summary.sources[source.name] = source.facts()
                 source.close()
