@@ -48,7 +48,7 @@ Maps = Annotated[
     ),
 ]  # fmt: skip
 Body = Annotated[
-    str | None, typer.Option("--body", metavar="LAYOUT", help="Joints of poses over OSC: mediapipe33, coco17:2...")
+    str | None, typer.Option("--body", metavar="LAYOUT", help="Joints of poses over OSC or stdin: coco17:2...")
 ]
 Learn = Annotated[
     float | None,

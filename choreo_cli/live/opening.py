@@ -70,7 +70,8 @@ def osc_of(show: Show) -> tuple[dict[str, str] | None, Body | None]:
     from choreo_cli.live.osc_pose import body_of
     from choreo_cli.live.osc_presets import parse_map
 
-    if not any(s.startswith("osc:") for s in show.sources):
+    osc = any(s.startswith("osc:") for s in show.sources)
+    if not osc and (show.osc_map or "-" not in show.sources):
         said = f"--map {show.osc_map[0]}" if show.osc_map else f"--body {show.body}"
         raise UsageError(f"{said}, and no source is OSC", hint="add --source osc:PORT")
     return parse_map(show.osc_map) or None, body_of(show.body) if show.body else None

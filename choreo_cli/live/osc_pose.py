@@ -75,7 +75,7 @@ class PoseReader:
 
     def __init__(self, body: Body) -> None:
         self.count = len(body.joints) * body.dims
-        self._shape, self._hips = (len(body.joints), body.dims), _hips(body)
+        self._shape, self._body = (len(body.joints), body.dims), body
 
     def pose(self, message: Message) -> NDArray[np.float32]:
         """The pose of a message.
@@ -85,16 +85,20 @@ class PoseReader:
         """
         if len(message.args) != self.count:
             raise OscError(f"not {self.count} number{'s' * (self.count > 1)}")
-        xyz = np.array(_positions(message.args), np.float32).reshape(self._shape)
-        gone = np.isnan(xyz).any(axis=1)
-        if self._shape[1] == 2:
-            gone |= (xyz == 0).all(axis=1)
-        xyz[gone] = np.nan
-        if self._hips is None:
-            return xyz
-        left, right = self._hips
-        middle = (xyz[left].astype(np.float64) + xyz[right]) / 2
-        return np.vstack([xyz, middle.astype(np.float32)])
+        return finished(np.array(_positions(message.args), np.float32).reshape(self._shape), self._body)
+
+
+def finished(xyz: NDArray[np.float32], body: Body) -> NDArray[np.float32]:
+    """A pose (J, D) as it was sent, in place: missing joints missing whole, and (J', D) with the pelvis it lacks."""
+    gone = np.isnan(xyz).any(axis=1)
+    if body.dims == 2:
+        gone |= (xyz == 0).all(axis=1)
+    xyz[gone] = np.nan
+    hips = _hips(body)
+    if hips is None:
+        return xyz
+    middle = (xyz[hips[0]].astype(np.float64) + xyz[hips[1]]) / 2
+    return np.vstack([xyz, middle.astype(np.float32)])
 
 
 def _positions(args: Sequence[object]) -> list[float]:

@@ -220,8 +220,11 @@ class Performance:
                 self.watch.close()
             if self.teacher is not None:
                 self.teacher.close()
-        if summary.sources.get("-", {}).get("samples") == 0 and summary.reason == "ended":
-            raise DataError("nothing arrived on stdin", hint="pipe JSON Lines of SensorPacket into it")
+        piped = summary.sources.get("-", {})
+        if piped.get("samples") == 0 and summary.reason == "ended":
+            why = f", {piped['refused']} lines were refused, first {piped['first_refused']}" if piped["refused"] else ""
+            hint = "pipe JSON Lines of SensorPacket into it, or of poses with --body"
+            raise DataError(f"nothing arrived on stdin{why}", hint=hint)
         return summary
 
     def _open_ports(self) -> None:

@@ -44,7 +44,7 @@ def open_source(
         stdin: Binary stream behind `-`.
         beats: A sound source also gives the beats heard in it (for a transport led by `audio`).
         near_bpm: The tempo in which that sound is felt, roughly.
-        body: Joints behind the numbers of an OSC pose, in the order they are sent (`--body`).
+        body: Joints of poses over OSC or on stdin, in the order they are sent (`--body`).
         relay: Where a MIDI clock's start and stop go; None where it does not lead.
 
     Raises:
@@ -62,6 +62,10 @@ def open_source(
 
         if stdin is None:
             raise UsageError("source -: nothing is on stdin", hint="pipe JSON Lines of SensorPacket into it")
+        if body is not None:
+            from choreo_cli.live.pose_pipe import PosePipe
+
+            return [PosePipe(stdin, body)]
         return [PacketPipe(stdin)]
     kind, colon, rest = spec.partition(":")
     if colon and kind in DEVICES and not Path(spec).exists():

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import json
+
 import numpy as np
 import pytest
 
 from choreo_cli.errors import UsageError
 from choreo_cli.live.assemble import Assembler
+from choreo_cli.live.clock import VirtualClock
 from choreo_cli.live.opening import sources_of
 from choreo_cli.live.osc import encode
 from choreo_cli.live.osc_pose import BODIES, body_of, completed
@@ -93,6 +97,33 @@ def test_bodies_by_name(text: str, joints: int, dims: int, up: str) -> None:
 def test_no_body_is_guessed(text: str) -> None:
     with pytest.raises(UsageError, match="--body"):
         body_of(text)
+
+
+def test_poses_on_stdin_are_those_of_osc() -> None:
+    """Named in another order, by place, without times, with a joint gone: one JSON object a line."""
+    body, poses = body_of("head,l_hip,r_hip:3"), dancer(body_of("head,l_hip,r_hip:3"), 100)
+    lines = []
+    for k, pose in enumerate(poses.tolist()):
+        named = {"RightUpLeg": pose[2], "Head": pose[0], "LeftUpLeg": pose[1], "Tail": [0, 0, 9]}
+        line = {"t_us": k * STEP, "joints": named} if k % 2 else {"t": k * STEP / 1e6, "points": pose}
+        lines.append(json.dumps(line))
+    lines[5:5] = ['{"t_us": 1, "joints": {"Tail": [1, 2, 3]}}', "{}", "[1", '{"points": [[1, 2, 3]]}']
+    lines += [
+        json.dumps({"t_us": 100 * STEP, "joints": {"Head": None, "LeftUpLeg": [1, 1, 1], "RightUpLeg": [3, 3, 3]}})
+    ]
+    source = open_source("-", body=body, stdin=io.BytesIO("\n".join(lines).encode()))[0]
+    clock, heard = VirtualClock(), []
+    source.open(clock, 0)
+    for k in range(102):
+        heard += source.poll(k * STEP * 1000)
+    facts = source.facts()
+    source.close()
+    assert source.ended and facts["refused"] == 4 and facts["samples"] == 101
+    assert source.body == completed(body) and source.kinds == ("pose",)
+    assert [s.t_us for s in heard] == [k * STEP for k in range(101)]
+    _, whole, _, _ = with_pelvis(body.joints, poses.astype("f8"), None)
+    np.testing.assert_allclose(np.stack([s.values for s in heard[:100]]), whole, atol=1e-6)
+    np.testing.assert_array_equal(heard[100].values, [[np.nan] * 3, [1, 1, 1], [3, 3, 3], [2, 2, 2]])
 
 
 def test_a_show_names_the_body_and_the_map_of_its_osc_sources() -> None:
