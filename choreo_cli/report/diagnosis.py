@@ -20,13 +20,13 @@ ADVICE = {
     PORT: "look at its cable and at the receiver; it was tried again all the time",
     SENSOR: "look at the sensor, its battery and its network, and compare the address it sends to with the printed one",
     MODEL: "play another checkpoint, or export this one again: choreo check RUN",
-    LATE: "close what else runs here; a larger period of JACK and fewer ports help too",
+    LATE: "close what else runs here, or try --realtime; a larger period of JACK helps too",
     DISK: "free some space, or record elsewhere; the rows until then are kept",
     MAP: "correct the named line and save: the map of before stays in force until then",
     STAMPS: "its stamps jumped, so its samples were taken when they came; set the clock of the sensor",
     SLOW_PORT: "the receiver reads too slowly or refuses: it missed messages",
     ERROR: "choreo report and choreo check look closer; the loop went on",
-    CUT: "the process was killed or the disk took no more lines; choreo run-live into the same folder saves the rows",
+    CUT: "it still plays, or was killed; after a kill choreo run-live into the same folder saves the rows",
 }
 
 
