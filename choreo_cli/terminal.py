@@ -107,8 +107,14 @@ class Stage:
         with suppress(ValueError):  # not the main thread: signals are another's business
             before = signal.signal(signal.SIGUSR1, self._asked)
             self._stack.callback(signal.signal, signal.SIGUSR1, before)
-        self._say(line for source in self._performance.sources for line in source.said())
         return self
+
+    def _greet(self) -> None:
+        """Say once what is played and where to connect: when it is open, so that every address is the bound one."""
+        if not self._opened:
+            self._opened = True
+            self._say(line for source in self._performance.sources for line in source.said())
+            self._say(f"{p.name} listens at {url}" for p in self._performance.ports if (url := getattr(p, "url", "")))
 
     def _say(self, lines: Iterable[str]) -> None:
         """Remarks for the person; an address with a token in it goes nowhere else."""
@@ -122,8 +128,10 @@ class Stage:
             line = waiting.popleft()
             self._say(() if self._screen.on else [line])
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: object, *_: object) -> None:
         self._screen.close()
+        if error is None:  # over before it was looked at
+            self._greet()
         self._remark()
         self._stack.close()
 
@@ -136,12 +144,11 @@ class Stage:
 
         if self._signals.asked:
             performance.stop.set()
-        if not performance.opened:
-            return
-        if not self._opened:
-            self._opened = True
-            self._say(f"{p.name} listens at {url}" for p in performance.ports if (url := getattr(p, "url", "")))
+        if performance.begun:
+            self._greet()
         self._remark()
+        if not performance.begun:
+            return
         if self._reload:
             self._reload = False
             performance.reload()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from choreo_cli.errors import ChoreoError, DataError, UsageError
+from choreo_cli.errors import ChoreoError, DataError, UnavailableError, UsageError
 from choreo_cli.live.assemble import Assembler
 from choreo_cli.live.calibrate_body import read_scale
 from choreo_cli.live.clock import Clock, MonotonicClock, VirtualClock
@@ -231,7 +231,7 @@ class Performance:
         done: list[Keeper] = []
         try:
             for keeper in self.keepers:
-                keeper.open(self.around.wait_s, self.stop.is_set)
+                self._open(keeper)
                 done.append(keeper)
         except BaseException:
             for keeper in done:
@@ -240,6 +240,20 @@ class Performance:
         if self.watch is not None:
             self.watch.start()
         self.opened = True
+
+    def _open(self, keeper: Keeper) -> None:
+        try:
+            keeper.open()
+        except UnavailableError as e:
+            if not self.around.wait_s:
+                raise
+            self.remarks.append(f"waiting up to {self.around.wait_s:g} s: {e}")
+            keeper.open(self.around.wait_s, self.stop.is_set)
+
+    @property
+    def begun(self) -> bool:
+        """Ports and sources are open."""
+        return hasattr(self.loop, "watch")
 
     def _beside(self, ended: threading.Event, beside: Callable[[Performance], None] | None) -> None:
         """What goes on beside the loop, ten times a second: the map's file, the terminal."""

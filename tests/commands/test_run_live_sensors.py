@@ -127,6 +127,7 @@ def test_learning_without_seconds_ends_by_ctrl_c_with_what_was_heard(tmp_path: P
         (("--map", "/a:0=hr"), 2, "no source is OSC"),
         (("--map", "a.yaml", "--map", "b.yaml"), 2, "the control map is a.yaml"),
         (("--source", "osc:0", "--body", "coco7"), 2, "did you mean coco17?"),
+        (("--out", "midi:nowhere"), 69, "nowhere"),
         (("-q", "--out", "midi:nowhere", "--wait", "0.2"), 69, "nowhere"),
     ],
 )
@@ -218,8 +219,7 @@ def test_a_required_port_may_come_back_in_time_and_without_require_nothing_ends(
 
 def test_a_wait_for_a_port_can_be_interrupted(tmp_path: Path) -> None:
     child = started("--out", "midi:nowhere", "--wait", "60", cwd=tmp_path)
-    assert child.stderr is not None and b"playing" in child.stderr.readline()
-    time.sleep(0.3)
+    assert child.stderr is not None and b"waiting up to 60 s: MIDI port" in child.stderr.readline()
     child.send_signal(signal.SIGINT)
     child.communicate(timeout=10)
     assert child.returncode == 130
@@ -291,7 +291,9 @@ def test_a_show_fixes_the_token_and_lets_another_page_in(tmp_path: Path) -> None
     entry = json.loads((home / "sessions.json").read_bytes())["entries"][0]
     ledger = read_table(home / entry["path"] / "ledger.parquet", LEDGER).to_pydict()
     acked = [(s, a) for s, a in zip(ledger["t_sent_ns"], ledger["t_acked_ns"], strict=True) if a is not None]
-    assert len(acked) >= 55 and all(s is not None and 0 < a - s < 2e9 for s, a in acked)
+    # The frame that a page gets as it enters may have gone to nobody when it was made.
+    assert len(acked) >= 55 and all(0 < a - s < 2e9 for s, a in acked if s is not None)
+    assert sum(s is None for s, _ in acked) <= 1
     everything = b"".join(p.read_bytes() for p in home.rglob("*") if p.is_file()) + (tmp_path / "log").read_bytes()
     assert token.encode() not in everything, "the token is for the screen only"
 
