@@ -1,4 +1,4 @@
-"""What arrives at an OSC port could be this: a guess of its feature with the reason, never a guess of a unit."""
+"""What an OSC argument could be: a guess of its feature, with the reason, and never a guess of its unit."""
 
 from __future__ import annotations
 
