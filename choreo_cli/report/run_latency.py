@@ -16,7 +16,9 @@ STAGES = {
 }
 APART = {"live.sent_to_acked": "confirmed by the receiver", "live.receiver": "measured by calibrate latency"}
 POINTS = ("p50", "p95", "p99", "max")
-WITHOUT = "Not in these figures: the sensor and its radio, easing, the receiver, the output buffer, 3 ms a metre of air."
+WITHOUT = (
+    "Not in these figures: the sensor and its radio, easing, the receiver, the output buffer, 3 ms a metre of air."
+)
 STRUDEL = (
     "Strudel patterns look ahead 200-300 ms by design, however fast a page has the values; what acts behind the"
     " patterns does not wait for that."
