@@ -201,14 +201,27 @@ def packets(path: Path) -> Content:
 
 
 def events(path: Path) -> Content:
-    """Events of a performance: their kinds and their times."""
-    from formats.event_log import SCHEMA, read
+    """Events of a performance: their kinds and their times, and what went wrong in it.
 
-    found = read(path)
+    A log without its end, of a performance that was killed, is broken and read as far as it goes.
+    """
+    from choreo_cli.report.diagnosis import diagnose
+    from formats.event_log import MAX_BYTES, SCHEMA, decode, events_of
+
+    data = Source.of(path).read_bytes(MAX_BYTES)
+    problems: list[str] = []
+    try:
+        found = decode(data, file=path)
+    except FormatError as e:
+        found = events_of(data, file=path)
+        problems.append(e.message)
     kinds = [e["kind"] for e in found]
-    content = Content(path, "packets", SCHEMA, len(found), [Signal("kind", texts(kinds))])
+    content = Content(path, "packets", SCHEMA, len(found), [Signal("kind", texts(kinds))], problems=problems)
     content.signals.append(Signal("t_us", np.array([e["t_us"] for e in found], np.int64), "us"))
     content.facts |= {k: kinds.count(k) for k in dict.fromkeys(kinds)}
+    faults = diagnose(found, whole=not problems)
+    content.facts["faults"] = {f"{f.fault} {f.about}".strip(): len(f.spells) for f in faults} or "none"
+    content.notes += [f.sentence() for f in faults]
     content.body = [
         {"t_us": e["t_us"], "kind": e["kind"], "facts": {k: v for k, v in e.items() if k not in ("t_us", "kind")}}
         for e in found
