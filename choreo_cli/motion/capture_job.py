@@ -216,7 +216,7 @@ def fuser(
     def change(item: Item) -> Made:
         refused = Refused()
         with open(item.path, "rb") as lines:
-            head, readings = open_log(lines, refused, item.path)
+            head, readings = open_log(lines, refused, item.path, whole=True)
             skeleton = canonical_skeleton(height_m or head.height_m or 1.70)
             capture = Capture(head, skeleton, fps, lifters=lifters(head), clean=False, lag_us=FUSE_LAG_US)
             frames = list(play(capture, readings, fps, tail_us=FUSE_LAG_US))
@@ -226,13 +226,13 @@ def fuser(
     return change
 
 
-def open_log(lines: Any, refused: Refused, file: Any) -> tuple[CaptureHead, Iterable[Heard]]:
+def open_log(lines: Any, refused: Refused, file: Any, *, whole: bool = False) -> tuple[CaptureHead, Iterable[Heard]]:
     """Head and readings of recorded streams. Raises FormatError, NoInputError when nothing came."""
     first = lines.readline(2**20)
     if not first.strip():
         raise NoInputError("no streams arrived", hint="the first line names them: see man 7 choreo-capture")
     head = parse_head(first, file=file)
-    return head, read_log(lines, head, refused, file=file)
+    return head, read_log(lines, head, refused, file=file, whole=whole)
 
 
 def stream_report(capture: Capture, refused: Refused) -> dict[str, Any]:

@@ -204,8 +204,17 @@ def _array(value: Any, shape: tuple[int, ...], file: Any, row: int, name: str) -
     return out
 
 
-def read_log(lines: Iterable[bytes], head: CaptureHead, refused: Refused, *, file: Any = None) -> Iterator[Heard]:
+def read_log(
+    lines: Iterable[bytes], head: CaptureHead, refused: Refused, *, file: Any = None, whole: bool = False
+) -> Iterator[Heard]:
     """Readings of the lines after the first; what cannot be used is counted and left out.
+
+    Args:
+        lines: After the first.
+        head: What the first said.
+        refused: Counts what is left out.
+        file: For errors.
+        whole: The last line must be there; without, a stream may end at any line.
 
     Raises:
         FormatError: the last line does not say how many there were: the recording is cut.
@@ -229,6 +238,8 @@ def read_log(lines: Iterable[bytes], head: CaptureHead, refused: Refused, *, fil
             return
         n += 1
         yield found
+    if whole:
+        raise FormatError(f"ends after {n} readings without its last line: cut", file=file, hint="record it again")
 
 
 def head_line(head: CaptureHead) -> dict[str, Any]:

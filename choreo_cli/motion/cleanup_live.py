@@ -15,7 +15,7 @@ from formats.motion_npz import Skeleton
 
 F64 = NDArray[np.float64]
 
-MIN_CUTOFF_HZ = 4.0
+MIN_CUTOFF_HZ = 8.0
 SPEED_CUTOFF_HZ = 0.25
 MOST_CUTOFF_HZ = 12.0
 SURE_FRAMES = 2
@@ -25,9 +25,9 @@ TORN_M = 2e-4
 """A held foot that its leg pulls so far is no contact any more."""
 DROP_M_S = 0.5
 RISE_M_S = 0.5
-EASE_SHARE = 0.2
+EASE_SHARE = 0.3
 """Of the jerk limit, for one number: several move a wrist together."""
-STEP_M = 0.007
+STEP_M = 0.008
 """Most that easing a correction may add to a joint's way in one frame."""
 # Roots and trunks are heavy and well seen; an elbow about its line is light and badly seen.
 _PACE = np.array([*(3.0,) * 9, *(1.4,) * 6, *(1.0,) * 6, 0.5, 0.5])

@@ -140,6 +140,8 @@ BAD_LINES = {
     "no streams": (b'{"schema":"choreo.capture/1","streams":{}}\n', 65, b"no streams are named"),
     "odd kind": (b'{"schema":"choreo.capture/1","streams":{"a":{"kind":"nose"}}}\n', 65, b"of no kind"),
     "cut": (b'{"schema":"choreo.capture/1","streams":{"a":{"kind":"head"}}}\n{"end":true,"n":7}\n', 65, b"cut or damaged"),
+    "no end": (b'{"schema":"choreo.capture/1","streams":{"a":{"kind":"head"}}}\n'
+               b'{"stream":"a","t_us":0,"values":[0,1,0]}\n', 65, b"without its last line"),
     "no pose": (b'{"schema":"choreo.capture/1","streams":{"a":{"kind":"head"}}}\n'
                 b'{"stream":"a","t_us":0,"values":[0,1,0]}\n{"end":true,"n":1}\n', 65, b"no whole pose arrived"),
     "points": (b'{"schema":"choreo.capture/1","streams":{"a":{"kind":"points","focal_px":900,"width":10,"height":10,'
