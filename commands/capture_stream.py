@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 import typer
 
 from choreo_cli import options, streams
-from choreo_cli.errors import ExitCode, NoInputError, UsageError
+from choreo_cli.errors import DataError, ExitCode, NoInputError, UsageError
 from commands import capture_out as done
 from commands.capture_options import Height, LifterRun, Rate
 
@@ -94,12 +94,14 @@ class _Stream:
             sink = None if rows is None else self._sink(rows, stack)
             signals = stack.enter_context(deferred_signals())
             frames = list(self._told(self._frames(stack, signals, quiet), sink))
-            if out is None:
-                self._tell(quiet)
-                return int(ExitCode.OK if frames else ExitCode.NO)
-            document = self._keep(folder, frames)
+            if not frames:
+                raise DataError(
+                    "no frame came out: no whole pose arrived", hint="a camera must see the whole body once"
+                )
+            document = None if out is None else self._keep(folder, frames)
         self._tell(quiet)
-        done.emit(document, f"kept in {out}", json=json, table=table)
+        if document is not None:
+            done.emit(document, f"kept in {out}", json=json, table=table)
         return int(ExitCode.OK)
 
     def _sink(self, rows: str, stack: ExitStack) -> BinaryIO:
@@ -168,7 +170,7 @@ class _Stream:
                 sink.flush()
             n += 1
             yield frame
-        if sink is not None:
+        if sink is not None and n:
             sink.write(b'{"end":true,"n":%d}\n' % n)
             sink.flush()
 
@@ -178,15 +180,14 @@ class _Stream:
 
         asked = {"fps": self.fps, "height": self.height, "raw": self.raw, "lifter": done.sha_of(self.lifter)}
         kind, _, rest = self.source.partition(":")
-        sha = done.sha_of(Path(rest)) if kind == "jsonl" else None
-        inputs = [{"role": "streams", "sha256": sha, "schema": "choreo.capture/1"}] if sha else []
+        shas = [done.sha_of(Path(rest))] if kind == "jsonl" else []
+        inputs = [{"role": "streams", "sha256": sha, "schema": "choreo.capture/1"} for sha in shas]
         made_by = provenance("capture stream", asked, inputs)
         # What is kept says how late each frame was: two runs are never alike.
         folder.created_by |= {**made_by, "deterministic": False}
         folder.invalidate()
         entries = keep_stream(self.capture, self.refused, frames, self.fps, folder, self.source)
-        doc: bytes = folder.finish(entries, ExitCode.OK, sys.argv[1:])
-        return doc
+        return bytes(folder.finish(entries, ExitCode.OK, sys.argv[1:]))
 
     def _tell(self, quiet: bool) -> None:
         if quiet:

@@ -195,6 +195,11 @@ def test_wrong_words_are_answered_with_the_right_code(choreo, args: tuple, code:
     assert words in done.stderr
 
 
+def test_a_port_that_hears_nothing_says_so(choreo) -> None:
+    done = choreo("capture", "stream", "--source", "osc:0", "--for", "0.2", "--rows", "-", "-q")
+    assert (done.returncode, done.stdout) == (65, b"") and b"no whole pose arrived" in done.stderr
+
+
 def test_osc_becomes_frames(tmp_path: Path) -> None:
     """A real port: poses and a watch over UDP to this machine, frames out; times are those of arrival."""
     from choreo_cli.live.capture_osc import OscCapture, osc_head
