@@ -95,9 +95,7 @@ class _Stream:
             signals = stack.enter_context(deferred_signals())
             frames = list(self._told(self._frames(stack, signals, quiet), sink))
             if not frames:
-                raise DataError(
-                    "no frame came out: no whole pose arrived", hint="a camera must see the whole body once"
-                )
+                raise DataError("no frame came out: no whole pose arrived", hint="one camera must see the whole body")
             document = None if out is None else self._keep(folder, frames)
         self._tell(quiet)
         if document is not None:
@@ -178,7 +176,8 @@ class _Stream:
         from choreo_cli.motion.capture_job import keep_stream
         from choreo_cli.runtime import provenance
 
-        asked = {"fps": self.fps, "height": self.height, "raw": self.raw, "lifter": done.sha_of(self.lifter)}
+        asked = {"fps": self.fps, "height": self.height, "raw": self.raw, "wrist": self.point}
+        asked |= {"lifter": done.sha_of(self.lifter), "skeleton": done.sha_of(self.file)}
         kind, _, rest = self.source.partition(":")
         shas = [done.sha_of(Path(rest))] if kind == "jsonl" else []
         inputs = [{"role": "streams", "sha256": sha, "schema": "choreo.capture/1"} for sha in shas]
