@@ -1,0 +1,1 @@
+"""Dances from music: a small transformer, flow matching and diffusion, tasks by mask, sampling."""
