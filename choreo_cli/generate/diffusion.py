@@ -84,7 +84,7 @@ class Ddim:
 
     def _split(self, out: F32, x: F32, a: float) -> tuple[F32, F32]:
         """Data and noise of x at a signal share."""
+        s, n = np.float32(math.sqrt(a)), np.float32(math.sqrt(1 - a))
         if self.predict == "x0":
-            return out, (x - math.sqrt(a) * out) / math.sqrt(1 - a)
-        data = np.clip((x - math.sqrt(1 - a) * out) / math.sqrt(a), -FARTHEST, FARTHEST)
-        return data, out
+            return out, np.asarray((x - s * out) / n, np.float32)
+        return np.asarray(np.clip((x - n * out) / s, -FARTHEST, FARTHEST), np.float32), out

@@ -64,14 +64,16 @@ class Block(nn.Module):
         shift1, scale1, gate1, shift2, scale2, gate2 = self.modulate(c).chunk(6, -1)
         h = h + gate1 * self._attend(_normed(h) * (1 + scale1) + shift1, cos, sin)
         x = _normed(h) * (1 + scale2) + shift2
-        return h + gate2 * self.down(F.gelu(self.up(x), approximate="tanh"))
+        out: Tensor = h + gate2 * self.down(F.gelu(self.up(x), approximate="tanh"))
+        return out
 
     def _attend(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         b, t, width = x.shape
         qkv = self.qkv(x).view(b, t, 3, self.heads, width // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         seen = F.scaled_dot_product_attention(rotated(q, cos, sin), rotated(k, cos, sin), v)
-        return self.out(seen.transpose(1, 2).reshape(b, t, width))
+        out: Tensor = self.out(seen.transpose(1, 2).reshape(b, t, width))
+        return out
 
 
 def _normed(x: Tensor) -> Tensor:
@@ -92,6 +94,10 @@ class MotionDiT(nn.Module):
     Raises:
         DataError: a head of odd width.
     """
+
+    cos: Tensor
+    sin: Tensor
+    cover: Tensor
 
     def __init__(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,12 +13,13 @@ from numpy.typing import NDArray
 from choreo_cli.errors import DataError, UsageError
 from choreo_cli.generate.conditioning import channel_mask, extra_vector, task_vector, time_features
 from choreo_cli.generate.config import CHANNELS, FPS, FRAMES, GROUPS, TEXT_WIDTH
-from choreo_cli.generate.flow import Flow, Held, Predict
+from choreo_cli.generate.flow import Draw, Flow, Held, Predict
 from choreo_cli.generate.guidance import PLAIN, Guidance, combine
 
 F32 = NDArray[np.float32]
 # x, time, audio, known, mask, text, task, extra -> out; float32 arrays as `dit_torch.MotionDiT.forward` takes them.
 Forward = Callable[[F32, F32, F32, F32, F32, F32, F32, F32], F32]
+FLOW = Flow()
 TOGETHER = 64  # clips that go through the network at once
 
 
@@ -40,7 +42,7 @@ class Process(Protocol):
     @property
     def name(self) -> str: ...
     def evaluations(self, steps: int, solver: str) -> int: ...
-    def run(self, predict: Predict, noise: F32, held: Held | None, steps: int, solver: str, seed: int) -> F32: ...
+    def run(self, predict: Predict, draw: Draw, held: Held | None, steps: int, solver: str) -> F32: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class Sampler:
 
     model: Forward
     stats: Statistics
-    process: Process = Flow()
+    process: Process = FLOW
     width: int = 128
     frames: int = FRAMES
     fps: float = FPS
@@ -85,7 +87,7 @@ class Sampler:
 
     @property
     def audio_width(self) -> int:
-        return len(self.stats.audio_mean)
+        return int(self.stats.audio_mean.shape[0])
 
     def sample(
         self,
@@ -135,13 +137,13 @@ class Sampler:
             self.nfe = self.rows = 0
             extra = extra_vector(part.count, **told)
             predict = self._predict(part, PLAIN if self.guided else guidance, extra)
-            drawn = noise(part.count, part.length, seed, first + start)
-            made.append(self.process.run(predict, drawn, part.held, steps, solver, seed + first + start))
+            draw = partial(noise, part.count, part.length, seed, first + start)
+            made.append(self.process.run(predict, draw, part.held, steps, solver))
         out = np.concatenate(made)
         if not np.isfinite(out).all():
             raise DataError("the model gives values that are not finite", hint="it has diverged; train it anew")
         raw = (out * self.stats.std + self.stats.mean).astype(np.float32)
-        return raw if given.raw is None else np.where(given.flags, given.raw, raw)
+        return raw if given.raw is None or given.flags is None else np.where(given.flags, given.raw, raw)
 
     def _guidance(self, cfg: float | Guidance | None) -> Guidance:
         base = self.defaults.guidance
@@ -157,11 +159,10 @@ class Sampler:
             n, count = len(branches), given.count
             audio = np.concatenate([given.audio * np.float32(heard) for (heard, _), _ in branches])
             text = np.concatenate([given.text * np.float32(read) for (_, read), _ in branches])
-            same = (_tiled(a, n) for a in (given.known, given.mask))
             time = time_features(np.full(n * count, t), self.width)
             out = self.model(
-                _tiled(x.astype(np.float32, copy=False), n), time, audio, *same, text, _tiled(given.task, n),
-                _tiled(extra, n),
+                _tiled(x.astype(np.float32, copy=False), n), time, audio, _tiled(given.known, n), _tiled(given.mask, n),
+                text, _tiled(given.task, n), _tiled(extra, n),
             )  # fmt: skip
             self.nfe += 1
             self.rows += n
@@ -241,7 +242,7 @@ class _Given:
 
     @property
     def length(self) -> int:
-        return self.audio.shape[1]
+        return int(self.audio.shape[1])
 
     def rows(self, s: slice) -> _Given:
         held = None if self.held is None else Held(self.held.known[s], self.held.given[s])
@@ -251,19 +252,18 @@ class _Given:
         )  # fmt: skip
 
 
-def noise(count: int, length: int, seed: int, first: int = 0) -> F32:
-    """Standard normal (count, length, 25); row k follows from (seed, first + k)."""
-    rows = (np.random.default_rng((seed, first + k)) for k in range(count))
+def noise(count: int, length: int, seed: int, first: int = 0, number: int = 0) -> F32:
+    """Standard normal (count, length, 25); row k follows from (seed, first + k, number)."""
+    rows = (np.random.default_rng((seed, first + k, number)) for k in range(count))
     return np.stack([r.standard_normal((length, CHANNELS), np.float32) for r in rows])
 
 
 def guess_task(mask: NDArray[Any]) -> str:
     """`complete` for some channels of every frame, `predict` for frames at the start alone, else `inbetween`."""
-    whole = (np.asarray(mask) > 0.5).any(0)
-    frames = np.flatnonzero(whole.any(-1))
-    if not len(frames):
+    frames: list[int] = np.flatnonzero((np.asarray(mask) > 0.5).any((0, 2))).tolist()
+    if not frames:
         return "gen"
-    if len(frames) == len(whole):
+    if len(frames) == mask.shape[1]:
         return "complete"
     return "predict" if len(frames) == frames[-1] + 1 else "inbetween"
 

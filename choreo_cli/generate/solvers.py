@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +16,13 @@ from numpy.typing import NDArray
 from choreo_cli.errors import UsageError
 from choreo_cli.generate.config import SOLVERS
 
-X = TypeVar("X", bound=Any)
 Field = Callable[[Any, float], Any]
 F64 = NDArray[np.float64]
 
 _STAGES = {"euler": 1, "midpoint": 2, "heun2": 2, "heun3": 3, "rk4": 4}
 
 
-def solve(v: Field, x0: X, grid: Sequence[float] | F64, solver: str = "euler") -> X:
+def solve(v: Field, x0: Any, grid: Sequence[float] | F64, solver: str = "euler") -> Any:
     """Follow a field along a grid.
 
     Args:
