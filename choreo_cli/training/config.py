@@ -24,10 +24,14 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         warmup: Steps over which the rate rises from zero.
         decay: Whether the rate falls to a tenth along a cosine.
         clip: Largest gradient norm, 0 for none.
+        weight_decay: Of AdamW (Loshchilov and Hutter, ICLR 2019), decoupled from the gradient; 0 for Adam.
+        beta2: Decay of Adam's mean of squared gradients.
         ema: Decay of the moving average of the weights that is kept, 0 for none.
         patience: Validations without improvement before training ends early, 0 for never.
         validate_every: Epochs between validations.
         checkpoint_s: Seconds between checkpoints.
+        accumulate: Parts that a process takes its items of a step in, one after the other, to need less memory.
+        bf16: Compute the network in bfloat16 (autocast); weights, moments and averages stay float32.
         threads: CPU threads of the network's arithmetic; results are bit-identical for one value.
     """
 
@@ -38,8 +42,12 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     warmup: Count = 0
     decay: bool = False
     clip: Annotated[float, Meta(ge=0)] = 0.0
+    weight_decay: Share = 0.0
+    beta2: Annotated[float, Meta(ge=0, lt=1)] = 0.999
     ema: Share = 0.0
     patience: Count = 0
     validate_every: Positive = 1
     checkpoint_s: Annotated[float, Meta(gt=0)] = 60.0
+    accumulate: Positive = 1
+    bf16: bool = False
     threads: Annotated[int, Meta(ge=1, le=256)] = 1

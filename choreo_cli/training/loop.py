@@ -17,6 +17,7 @@ from choreo_cli.training import order, schedules, state
 from choreo_cli.training.accelerator import Crew, arithmetic, assemble
 from choreo_cli.training.config import TrainConfig
 from choreo_cli.training.ema import MovingAverage
+from choreo_cli.training.gradients import backward
 from choreo_cli.training.meter import Meter
 from choreo_cli.training.recipe import Recipe
 from formats.errors import FormatError
@@ -194,7 +195,7 @@ def _train(run: _Run, stop: Callable[[], bool], after_checkpoint: Callable[[Path
     """The loop itself; returns how it ended: `done` or `stopped`."""
     recipe, plan, crew, config, meter, now = run.recipe, run.plan, run.crew, run.recipe.config, run.meter, run.progress
     rate, logged = schedules.learning_rate(config, plan.steps), schedules.is_logged(plan.steps)
-    weights, draws = list(run.model.parameters()), torch.Generator()
+    weights = list(run.model.parameters())
     batches = _endless(plan, run.seed, now.step)
     while True:
         # evaluate
@@ -218,13 +219,9 @@ def _train(run: _Run, stop: Callable[[], bool], after_checkpoint: Callable[[Path
         # step
         step, epoch = now.step + 1, now.step // plan.per_epoch
         items, share = crew.share(next(batches))
-        batch = crew.place(recipe.batch(items, epoch if plan.every else 0))
-        meter.lap("data", len(items))
-        drawn = order.mix(run.seed, _STEP, step, crew.rank)
-        crew.seed(drawn)
-        loss, parts = recipe.loss(run.model, batch, draws.manual_seed(drawn))
-        loss.backward()  # type: ignore[no-untyped-call]
-        loss = crew.average(weights, loss.detach(), share)
+        seed = run.seed, _STEP, step, crew.rank
+        loss, parts = backward(recipe, run.model, crew, items, epoch if plan.every else 0, seed, meter.lap)
+        loss = crew.average(weights, loss, share)
         if crew.device.type == "cpu" or logged(step):  # elsewhere every look makes the device wait
             _need_finite(loss, parts, step, plan.steps)
         norm = _clip(weights, config.clip, logged(step))
@@ -266,7 +263,11 @@ def _open(
     crew.seed(order.mix(seed, _MODEL))
     model = recipe.model().to(crew.device).train()
     weights = list(model.parameters())
-    optimizer = torch.optim.Adam(weights, lr=config.lr, fused=crew.device.type in ("cpu", "cuda"))
+    kind = torch.optim.AdamW if config.weight_decay else torch.optim.Adam
+    optimizer = kind(
+        weights, lr=config.lr, betas=(0.9, config.beta2), weight_decay=config.weight_decay,
+        fused=crew.device.type in ("cpu", "cuda"),
+    )  # fmt: skip
     average = MovingAverage(model, config.ema) if config.ema else None
     progress, best = state.Progress(), None
     if resume:

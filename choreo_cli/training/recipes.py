@@ -8,6 +8,8 @@ RECIPES: dict[str, tuple[str, str]] = {
     "lookahead": ("choreo_cli.reflex.lookahead_recipe_torch", "M4: the latents of the next bar"),
     "gesture": ("choreo_cli.reflex.gesture_recipe_torch", "M5: gestures and their onsets"),
     "reward": ("choreo_cli.reflex.reward_recipe_torch", "M6: which of two clips a rater prefers"),
+    "flow": ("choreo_cli.generate.flow_recipe_torch", "dances from music by flow matching, 1 to 10 steps"),
+    "ddim": ("choreo_cli.generate.ddim_recipe_torch", "dances from music by diffusion, 50 steps: flow's baseline"),
     "lifting": ("choreo_cli.motion.lifting_recipe_torch", "2-D points of a body to its joints in space"),
 }
 

@@ -1,0 +1,220 @@
+"""Checkpoints of motion networks: the card that says how to use one, and samplers made from a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from choreo_cli.errors import UnavailableError
+from choreo_cli.generate.config import SOLVERS, TASKS, Shape, Size
+from choreo_cli.generate.diffusion import Ddim
+from choreo_cli.generate.flow import Flow
+from choreo_cli.generate.guidance import Guidance
+from choreo_cli.generate.sampling import Defaults, Forward, Process, Sampler, Statistics, guidance_of
+from choreo_cli.runtime import TORCH_LINE
+from formats import checkpoint
+from formats.checkpoint import CARD, WEIGHTS, Checkpoint
+from formats.errors import FormatError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+F32 = NDArray[np.float32]
+RECIPES = ("flow", "ddim", "distilled")
+PREDICTS = {"flow": ("x1", "v"), "ddim": ("x0", "eps")}
+STATS = ("mean", "std", "audio_mean", "audio_std")
+PROCESSES: dict[str, Callable[[Mapping[str, Any]], Process]] = {
+    "flow": lambda facts: Flow(facts["predict"], float(facts.get("shift", 1.0))),
+    "ddim": lambda facts: Ddim(facts["predict"], float(facts.get("eta", 0.0))),
+}
+"""How a card's `process` becomes a way from noise to data; a distilled model's own is added here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Means and spreads of the training split; contacts are mapped from 0..1 to -1..1.
+
+    Args:
+        mean, std: (25,) of raw channels.
+        audio_mean, audio_std: (A,) of raw audio features.
+    """
+
+    mean: F32
+    std: F32
+    audio_mean: F32
+    audio_std: F32
+
+    def record(self) -> dict[str, list[float]]:
+        """As a card holds it; float32 survives the way through JSON bit for bit."""
+        return {name: [float(v) for v in getattr(self, name)] for name in STATS}
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A checkpoint that was read and checked.
+
+    Args:
+        checkpoint: Weights, card.
+        shape: What the network is built from.
+        stats: Normalisation.
+    """
+
+    checkpoint: Checkpoint
+    shape: Shape
+    stats: Stats
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        return self.checkpoint.facts
+
+    @property
+    def recipe(self) -> str:
+        return self.checkpoint.recipe
+
+    def process(self) -> Process:
+        """How it is sampled."""
+        return PROCESSES[self.facts["process"]](self.facts)
+
+    def defaults(self) -> Defaults:
+        """Steps, solver and guidance of the card."""
+        return defaults_of(self.facts)
+
+    def network(self) -> nn.Module:
+        """The torch module in eval mode, on the CPU. Raises UnavailableError without torch."""
+        try:
+            import torch
+
+            from choreo_cli.generate.dit_torch import build
+        except ModuleNotFoundError as e:
+            if e.name != "torch":
+                raise
+            raise UnavailableError("the checkpoint's network needs torch", hint=TORCH_LINE) from None
+        net = build(self.shape)
+        wanted = {k: tuple(v.shape) for k, v in net.state_dict().items()}
+        checkpoint.need(self.checkpoint, wanted)
+        net.load_state_dict({k: torch.tensor(v) for k, v in self.checkpoint.arrays.items()})
+        return net.eval()
+
+    def sampler(self, forward: Forward | None = None, device: str = "cpu") -> Sampler:
+        """A sampler of the network, or of another callable with its inputs (an ONNX session)."""
+        return sampler_from(forward or torch_forward(self.network(), device), self.shape, self.facts, self.stats)
+
+
+def sampler_from(forward: Forward, shape: Shape, facts: Mapping[str, Any], stats: Statistics) -> Sampler:
+    """A sampler of a callable (`torch_forward`, an ONNX session), as a card's facts say."""
+    return Sampler(
+        forward, stats, PROCESSES[facts["process"]](facts), shape.width, shape.frames, float(facts["fps"]),
+        defaults_of(facts), bool(facts.get("guided", False)), bool(facts.get("sized", False)),
+    )  # fmt: skip
+
+
+def defaults_of(facts: Mapping[str, Any]) -> Defaults:
+    """Steps, solver and guidance of a card."""
+    told = facts["defaults"]
+    return Defaults(int(told["steps"]), str(told["solver"]), guidance_of(told["guidance"]))
+
+
+def torch_forward(net: nn.Module, device: str = "cpu") -> Forward:
+    """A torch network as a callable on float32 arrays."""
+    import torch
+
+    net = net.to(device).eval()
+
+    def forward(*inputs: F32) -> F32:
+        with torch.inference_mode():
+            out = net(*(torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in inputs))
+            found: F32 = out.float().cpu().numpy()
+        return found
+
+    return forward
+
+
+def encode_model(
+    recipe: str, net: nn.Module, shape: Shape, facts: Mapping[str, Any], stats: Statistics,
+    created_by: Mapping[str, Any],
+) -> list[tuple[str, str, bytes]]:  # fmt: skip
+    """(role, name, bytes) of a checkpoint's files, the card last.
+
+    Args:
+        recipe: One of `RECIPES`.
+        net: The network whose weights are kept (the moving average).
+        shape: What it is built from.
+        facts: `process`, `predict`, `fps`, `defaults` and whatever else a user must know.
+        stats: Normalisation.
+        created_by: Provenance.
+    """
+    import msgspec
+
+    arrays = {k: v.detach().to("cpu").float().numpy().copy() for k, v in net.state_dict().items()}
+    own = Stats(*(np.asarray(getattr(stats, name), np.float32) for name in STATS))
+    told = {"layout": "choreo25", "tasks": list(TASKS), **facts, "stats": own.record()}
+    made = checkpoint.encode(Checkpoint(recipe, msgspec.to_builtins(shape), arrays, told, dict(created_by)))
+    roles = {WEIGHTS: "weights", CARD: "checkpoint"}
+    return [(roles[name], name, made[name]) for name in (WEIGHTS, CARD)]
+
+
+def defaults_record(steps: int, solver: str, guidance: Guidance) -> dict[str, Any]:
+    """`defaults` of a card."""
+    told = {"audio": guidance.audio, "text": guidance.text, "low": guidance.low, "high": guidance.high}
+    return {"steps": steps, "solver": solver, "guidance": told}
+
+
+def open_model(folder: str | Path) -> Model:
+    """Read a checkpoint of `choreo train flow|ddim` or `choreo distill`.
+
+    Raises:
+        FormatError: none is there, of another recipe, damaged, or a card that says too little.
+    """
+    import msgspec
+
+    found = checkpoint.read(folder)
+    file = Path(folder) / CARD
+    if found.recipe not in RECIPES:
+        raise FormatError(f"the model is {found.recipe}, need {' or '.join(RECIPES)}", file=file)
+    try:
+        shape = msgspec.convert(dict(found.arch), Shape)
+    except msgspec.ValidationError as e:
+        raise FormatError(f"arch of another network: {e}", file=file, field="arch") from None
+    _check_facts(found.facts, file)
+    stats = Stats(*(_numbers(found.facts["stats"], name, shape, file) for name in STATS))
+    return Model(found, shape, stats)
+
+
+def _check_facts(facts: Mapping[str, Any], file: Path) -> None:
+    process = facts.get("process")
+    if process not in PROCESSES:
+        raise FormatError(f"sampled by {process!r}, which this version does not know", file=file, field="process")
+    if process in PREDICTS and facts.get("predict") not in PREDICTS[process]:
+        raise FormatError(f"predicts {facts.get('predict')!r}", file=file, field="predict")
+    try:
+        told = facts["defaults"]
+        guidance_of(told["guidance"])
+        good = int(told["steps"]) > 0 and told["solver"] in SOLVERS and float(facts["fps"]) > 0
+        good = good and isinstance(facts["stats"], dict)
+    except (KeyError, TypeError, ValueError):
+        good = False
+    if not good:
+        raise FormatError("fps, stats or defaults are missing or wrong", file=file, field="facts")
+
+
+def _numbers(told: Mapping[str, Any], name: str, shape: Shape, file: Path) -> F32:
+    wanted = shape.audio_width if name.startswith("audio") else 25
+    try:
+        found = np.asarray(told[name], np.float32)
+        good = found.shape == (wanted,) and bool(np.isfinite(found).all())
+        good = good and (not name.endswith("std") or bool((found > 0).all()))
+    except (KeyError, TypeError, ValueError):
+        good = False
+    if not good:
+        raise FormatError(f"{wanted} finite numbers are needed", file=file, field=f"stats.{name}")
+    return found
+
+
+def shape_of(size: Size, frames: int, audio_width: int) -> Shape:
+    """The shape of a network of a size."""
+    return Shape(blocks=size.blocks, width=size.width, heads=size.heads, frames=frames, audio_width=audio_width)
