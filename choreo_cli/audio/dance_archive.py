@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ class DanceTrack:
         return self.values[at]
 
 
-def read_track(path: Path, fps: float, *, phase: bool = False, cache: bool = True) -> DanceTrack:
+def read_track(path: Path, fps: float, *, phase: bool = False, cache: bool = True, start_us: int = 0) -> DanceTrack:
     """Features of a sound or feature file at a motion's rate; those of a sound are kept beside it.
 
     The cache `NAME.dance-FPSfps-DIGEST.npz` names the sha256 of the sound it was made of: another sound under the same
@@ -68,6 +68,7 @@ def read_track(path: Path, fps: float, *, phase: bool = False, cache: bool = Tru
         fps: Motion frames per second.
         phase: Two more columns (sound only).
         cache: Read and write the cache.
+        start_us: Sound before this is left out, so that frame 0 of a motion that began later is frame 0 here.
 
     Raises:
         NoInputError: no such file.
@@ -80,23 +81,36 @@ def read_track(path: Path, fps: float, *, phase: bool = False, cache: bool = Tru
     if not path.is_file():
         raise NoInputError(f"no file {path}", hint="need music, or its features as .npz or .npy")
     if path.suffix.lower() in SUFFIXES:
-        return read_archive(path, fps)
+        return _late(read_archive(path, fps), start_us)
     sha = sha256_file(path)
     digest = params_digest(fps, phase=phase)
-    beside = path.with_name(f"{path.name}.dance-{fps:g}fps-{digest[:8]}.npz")
+    digest = f"{digest}+{start_us}us" if start_us else digest
+    short = hashlib.sha256(digest.encode()).hexdigest()[:8] if start_us else digest[:8]
+    beside = path.with_name(f"{path.name}.dance-{fps:g}fps-{short}.npz")
     if cache and (known := _cached(beside, sha, digest)) is not None:
         return DanceTrack(known, fps, names(phase=phase), sha, beside)
-    values = _compute(path, fps, phase)
+    values = _compute(path, fps, phase, start_us)
     facts = {"sound_sha256": sha, "params": digest}
     data = encode(values, fps, names(phase=phase), facts)
     kept = beside if cache and _kept(beside, data) else None
     return DanceTrack(values, fps, names(phase=phase), sha, kept)
 
 
-def _compute(path: Path, fps: float, phase: bool) -> F32:
+def _late(track: DanceTrack, start_us: int) -> DanceTrack:
+    """A feature file from its nearest row on: at most half a frame off, which is said."""
+    rows = round(start_us * 1e-6 * track.fps)
+    if not rows:
+        return track
+    if not 0 <= rows < len(track.values):
+        raise DataError(f"the features end before {start_us * 1e-6:.3f} s", hint="name the right music")
+    off = (*track.assumptions, "features begin at their nearest row, up to half a frame off")
+    return replace(track, values=track.values[rows:], assumptions=off)
+
+
+def _compute(path: Path, fps: float, phase: bool, start_us: int) -> F32:
     from choreo_cli.audio.decode import decode
 
-    audio = decode(path)
+    audio = decode(path, start_s=start_us * 1e-6)
     return dance_features(audio.samples, audio.rate, fps, phase=phase)
 
 
