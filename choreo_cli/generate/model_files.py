@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from choreo_cli.errors import UnavailableError
+from choreo_cli.dataset.motions_stats import Stats
+from choreo_cli.errors import DataError, UnavailableError
 from choreo_cli.generate.config import SOLVERS, TASKS, Shape, Size
 from choreo_cli.generate.diffusion import Ddim
 from choreo_cli.generate.flow import Flow
 from choreo_cli.generate.guidance import Guidance
-from choreo_cli.generate.sampling import Defaults, Forward, Process, Sampler, Statistics, guidance_of
+from choreo_cli.generate.sampling import Defaults, Forward, Process, Sampler, guidance_of
 from choreo_cli.runtime import TORCH_LINE
 from formats import checkpoint
 from formats.checkpoint import CARD, WEIGHTS, Checkpoint
@@ -27,31 +28,11 @@ if TYPE_CHECKING:
 F32 = NDArray[np.float32]
 RECIPES = ("flow", "ddim", "distilled")
 PREDICTS = {"flow": ("x1", "v"), "ddim": ("x0", "eps")}
-STATS = ("mean", "std", "audio_mean", "audio_std")
 PROCESSES: dict[str, Callable[[Mapping[str, Any]], Process]] = {
     "flow": lambda facts: Flow(facts["predict"], float(facts.get("shift", 1.0))),
     "ddim": lambda facts: Ddim(facts["predict"], float(facts.get("eta", 0.0))),
 }
 """How a card's `process` becomes a way from noise to data; a distilled model's own is added here."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """Means and spreads of the training split; contacts are mapped from 0..1 to -1..1.
-
-    Args:
-        mean, std: (25,) of raw channels.
-        audio_mean, audio_std: (A,) of raw audio features.
-    """
-
-    mean: F32
-    std: F32
-    audio_mean: F32
-    audio_std: F32
-
-    def record(self) -> dict[str, list[float]]:
-        """As a card holds it; float32 survives the way through JSON bit for bit."""
-        return {name: [float(v) for v in getattr(self, name)] for name in STATS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +86,7 @@ class Model:
         return sampler_from(forward or torch_forward(self.network(), device), self.shape, self.facts, self.stats)
 
 
-def sampler_from(forward: Forward, shape: Shape, facts: Mapping[str, Any], stats: Statistics) -> Sampler:
+def sampler_from(forward: Forward, shape: Shape, facts: Mapping[str, Any], stats: Stats) -> Sampler:
     """A sampler of a callable (`torch_forward`, an ONNX session), as a card's facts say."""
     return Sampler(
         forward, stats, PROCESSES[facts["process"]](facts), shape.width, shape.frames, float(facts["fps"]),
@@ -135,7 +116,7 @@ def torch_forward(net: nn.Module, device: str = "cpu") -> Forward:
 
 
 def encode_model(
-    recipe: str, net: nn.Module, shape: Shape, facts: Mapping[str, Any], stats: Statistics,
+    recipe: str, net: nn.Module, shape: Shape, facts: Mapping[str, Any], stats: Stats,
     created_by: Mapping[str, Any],
 ) -> list[tuple[str, str, bytes]]:  # fmt: skip
     """(role, name, bytes) of a checkpoint's files, the card last.
@@ -151,8 +132,7 @@ def encode_model(
     import msgspec
 
     arrays = {k: v.detach().to("cpu").float().numpy().copy() for k, v in net.state_dict().items()}
-    own = Stats(*(np.asarray(getattr(stats, name), np.float32) for name in STATS))
-    told = {"layout": "choreo25", "tasks": list(TASKS), **facts, "stats": own.record()}
+    told = {"layout": "choreo25", "tasks": list(TASKS), **facts, "stats": stats.to_dict()}
     made = checkpoint.encode(Checkpoint(recipe, msgspec.to_builtins(shape), arrays, told, dict(created_by)))
     roles = {WEIGHTS: "weights", CARD: "checkpoint"}
     return [(roles[name], name, made[name]) for name in (WEIGHTS, CARD)]
@@ -181,8 +161,7 @@ def open_model(folder: str | Path) -> Model:
     except msgspec.ValidationError as e:
         raise FormatError(f"arch of another network: {e}", file=file, field="arch") from None
     _check_facts(found.facts, file)
-    stats = Stats(*(_numbers(found.facts["stats"], name, shape, file) for name in STATS))
-    return Model(found, shape, stats)
+    return Model(found, shape, _stats(found.facts["stats"], shape, file))
 
 
 def _check_facts(facts: Mapping[str, Any], file: Path) -> None:
@@ -202,16 +181,15 @@ def _check_facts(facts: Mapping[str, Any], file: Path) -> None:
         raise FormatError("fps, stats or defaults are missing or wrong", file=file, field="facts")
 
 
-def _numbers(told: Mapping[str, Any], name: str, shape: Shape, file: Path) -> F32:
-    wanted = shape.audio_width if name.startswith("audio") else 25
+def _stats(told: Mapping[str, Any], shape: Shape, file: Path) -> Stats:
     try:
-        found = np.asarray(told[name], np.float32)
-        good = found.shape == (wanted,) and bool(np.isfinite(found).all())
-        good = good and (not name.endswith("std") or bool((found > 0).all()))
-    except (KeyError, TypeError, ValueError):
-        good = False
-    if not good:
-        raise FormatError(f"{wanted} finite numbers are needed", file=file, field=f"stats.{name}")
+        found = Stats.of_dict(told)
+    except DataError as e:
+        raise FormatError(str(e), file=file, field="stats") from None
+    if len(found.audio_mean) != shape.audio_width:
+        raise FormatError(
+            f"statistics of {len(found.audio_mean)} audio features, need {shape.audio_width}", file=file, field="stats"
+        )
     return found
 
 

@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from choreo_cli.errors import DataError, UsageError
+from choreo_cli.dataset.motions_stats import Stats
+from choreo_cli.errors import UsageError
 from choreo_cli.generate import decision
 from choreo_cli.generate.conditioning import extra_vector
 from choreo_cli.generate.config import SIZES, TEXT_WIDTH, MotionConfig, Shape
@@ -49,15 +50,18 @@ class Objective(Protocol):
 class MotionData(Protocol):
     """Windows to learn from; `dataset.motions.MotionSet`."""
 
-    fps: float
-    frames: int
-    audio_width: int
-    synthetic: bool
-
     @property
-    def stats(self) -> Any: ...
-    def windows(self, split: str) -> Any: ...
-    def batch(self, rows: Any, epoch: int) -> Mapping[str, NDArray[Any]]: ...
+    def fps(self) -> float: ...
+    @property
+    def frames(self) -> int: ...
+    @property
+    def audio_width(self) -> int: ...
+    @property
+    def synthetic(self) -> bool: ...
+    @property
+    def stats(self) -> Stats: ...
+    def windows(self, split: str) -> I64: ...
+    def batch(self, rows: I64, epoch: int) -> Mapping[str, NDArray[Any]]: ...
     def record(self) -> dict[str, Any]: ...
 
 
@@ -107,7 +111,7 @@ class MotionRecipe:
 
     def batch(self, items: I64, epoch: int) -> dict[str, Tensor]:
         """`x` (B, T, 25) and `audio` (B, T, A), normalised; `text` (B, 384) where there are captions."""
-        return self._tensors(self.source.batch(np.asarray(self.source.windows("train"))[items], epoch))
+        return self._tensors(self.source.batch(self.source.windows("train")[items], epoch))
 
     def loss(
         self, model: nn.Module, batch: Mapping[str, Tensor], draws: torch.Generator
@@ -197,13 +201,12 @@ class MotionRecipe:
 
     def _tensors(self, found: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
         s = self.source.stats
-        x = (found["x"] - s.mean) / s.std
-        audio = (found["audio"] - s.audio_mean) / s.audio_std
-        made = {"x": x, "audio": audio, **({"text": found["text"]} if "text" in found else {})}
+        made = {"x": s.normalise(found["x"]), "audio": s.normalise_audio(found["audio"])}
+        made |= {"text": found["text"]} if "text" in found else {}
         return {k: torch.from_numpy(np.ascontiguousarray(v, np.float32)) for k, v in made.items()}
 
-    def _held_out(self) -> Any:
-        rows = np.asarray(self.source.windows("val"))
+    def _held_out(self) -> I64:
+        rows = self.source.windows("val")
         return rows[:: max(1, -(-len(rows) // self.config.val_windows))]
 
     def finish(self, model: nn.Module, files: RunFiles) -> Finished:
@@ -212,7 +215,7 @@ class MotionRecipe:
         folder = files.target("model.json").parent
         facts = {
             **self.facts, "fps": float(self.source.fps), "frames": self.source.frames, "size": self.config.size,
-            "audio_features": self.data.get("audio_features", self.source.audio_width), "seed": self.seed,
+            "audio_features": list(self.data.get("audio", [])), "seed": self.seed,
             "text_encoder": {"id": HashEncoder.id, "kind": HashEncoder.kind, "trained": False},
             "trained_tasks": self._trained_tasks(), "synthetic": self.synthetic,
             "data": {"sha256": self.data.get("sha256")},
@@ -238,8 +241,8 @@ class MotionRecipe:
             audio = batch["audio"] if self.source.audio_width else None
             drawn = sampler.sample(audio, seed=self.seed, clips=len(rows))
             s = self.source.stats
-            real = (batch["x"] - s.mean) / s.std
-            near = decision.distance_to(real, (drawn - s.mean) / s.std)
+            real = s.normalise(batch["x"])
+            near = decision.distance_to(real, s.normalise(drawn))
             far = decision.distance_to(real, np.zeros_like(real))
         commands = decision.way_out(self.name, folder, self.given, self.config.size, self.seed)
         return decision.decide(decision.validation_losses(folder / LOG), near, far, commands)
@@ -249,25 +252,21 @@ def open_data(job: Job) -> dict[str, Any]:
     """The windows of a job with their provenance, as fields of `MotionRecipe`.
 
     Raises:
-        UsageError: no manifest of motions.
-        DataError, FormatError, NoInputError: what the set raises; no training window.
+        UsageError: nothing is named.
+        DataError, FormatError, NoInputError: what the set raises.
     """
     from choreo_cli.dataset.motions import MotionSet
 
-    if job.manifest is None:
-        raise UsageError("needs motions", hint="name a folder with motions.json: choreo synth motions, retarget, pair")
+    named = job.manifest if job.manifest is not None else job.source
+    if named is None:
+        raise UsageError("needs motions", hint="name what choreo synth motions, retarget or pair has written")
     c: MotionConfig = job.config
     source = MotionSet.open(
-        job.manifest, job.roots, frames=c.frames, stride=c.stride, fps=c.fps, audio=c.audio, mirror=c.mirror
+        named, job.roots, frames=c.frames, stride=c.stride, fps=c.fps, audio=c.audio, mirror=c.mirror, seed=job.seed
     )
-    if not len(source.windows("train")):
-        raise DataError(f"no training window of {c.frames} frames", hint="longer clips, or --set frames=N")
-    record = source.record()
-    folder = job.manifest.file.parent if job.manifest.file else Path()
-    inputs = [{"role": "motions", "sha256": job.manifest.sha256, "schema": "choreo.motions/1"}]
     return {
-        "config": c, "seed": job.seed, "source": source, "data": record, "inputs": inputs, "roots": {"data": folder},
-        "given": job.source,
+        "config": c, "seed": job.seed, "source": source, "data": source.record(), "inputs": list(source.inputs),
+        "roots": {"data": source.folder}, "given": job.source,
     }  # fmt: skip
 
 

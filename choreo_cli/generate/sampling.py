@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from choreo_cli.dataset.motions_stats import Stats
 from choreo_cli.errors import DataError, UsageError
 from choreo_cli.generate.conditioning import channel_mask, extra_vector, task_vector, time_features
 from choreo_cli.generate.config import CHANNELS, FPS, FRAMES, GROUPS, TEXT_WIDTH
@@ -21,19 +22,6 @@ F32 = NDArray[np.float32]
 Forward = Callable[[F32, F32, F32, F32, F32, F32, F32, F32], F32]
 FLOW = Flow()
 TOGETHER = 64  # clips that go through the network at once
-
-
-class Statistics(Protocol):
-    """What a clip and its music are normalised by."""
-
-    @property
-    def mean(self) -> NDArray[Any]: ...
-    @property
-    def std(self) -> NDArray[Any]: ...
-    @property
-    def audio_mean(self) -> NDArray[Any]: ...
-    @property
-    def audio_std(self) -> NDArray[Any]: ...
 
 
 class Process(Protocol):
@@ -74,7 +62,7 @@ class Sampler:
     """
 
     model: Forward
-    stats: Statistics
+    stats: Stats
     process: Process = FLOW
     width: int = 128
     frames: int = FRAMES
@@ -138,11 +126,12 @@ class Sampler:
             extra = extra_vector(part.count, **told)
             predict = self._predict(part, PLAIN if self.guided else guidance, extra)
             draw = partial(noise, part.count, part.length, seed, first + start)
-            made.append(self.process.run(predict, draw, part.held, steps, solver))
+            with np.errstate(over="ignore", invalid="ignore"):  # what diverges is refused below, in a sentence
+                made.append(self.process.run(predict, draw, part.held, steps, solver))
         out = np.concatenate(made)
         if not np.isfinite(out).all():
             raise DataError("the model gives values that are not finite", hint="it has diverged; train it anew")
-        raw = (out * self.stats.std + self.stats.mean).astype(np.float32)
+        raw = self.stats.denormalise(out)
         return raw if given.raw is None or given.flags is None else np.where(given.flags, given.raw, raw)
 
     def _guidance(self, cfg: float | Guidance | None) -> Guidance:
@@ -182,7 +171,7 @@ class Sampler:
                 hint = f"this model needs {self.audio_width} features a frame at {self.fps:g} fps"
                 raise DataError(f"audio features of shape {np.shape(audio)}", hint=hint)
             clips, frames = heard.shape[:2]
-        length = frames or self.frames
+        length = self.frames if frames is None else int(frames)
         if not 1 <= length <= self.frames:
             raise DataError(
                 f"{length} frames at once: the model has learned {self.frames}", hint="longer dances are joined windows"
@@ -193,7 +182,7 @@ class Sampler:
         sound = np.zeros((*shape, self.audio_width), np.float32)
         if hears:
             _need_finite(heard, "audio features")
-            sound = ((heard - self.stats.audio_mean) / self.stats.audio_std).astype(np.float32)
+            sound = self.stats.normalise_audio(heard)
         words = (
             np.zeros((clips, TEXT_WIDTH), np.float32) if text is None else _shaped(text, (clips, TEXT_WIDTH), "text")
         )
@@ -217,7 +206,7 @@ class Sampler:
         columns = (columns > 0.5).astype(np.float32)
         raw = np.where(flags, np.broadcast_to(np.asarray(known, np.float32), (*shape, CHANNELS)), np.float32(0))
         _need_finite(raw, "known frames")
-        values = np.where(flags, (raw - self.stats.mean) / self.stats.std, 0).astype(np.float32)
+        values = np.where(flags, self.stats.normalise(raw), np.float32(0))
         return Held(values, flags), raw, flags, columns
 
 
