@@ -10,6 +10,7 @@ import typer
 
 from choreo_cli import options, streams
 from choreo_cli.errors import ExitCode, UsageError
+from commands.synth_motions import motions
 
 if TYPE_CHECKING:
     from choreo_cli.sessions.synth import SynthOptions
@@ -24,12 +25,16 @@ EXAMPLES = (
     ("choreo synth sessions -o demo >/dev/null; choreo discover demo | choreo pair -o paired", "Pair them again"),
     ("choreo synth sessions --offset-s 0.12 --drift-ppm 80 --scratch-snr 5 -o hard", "Clocks that are wrong"),
     ("choreo synth sessions --decoupled -o control", "The negative control of every metric"),
+    ("choreo synth motions --clips 8 --seconds 5 -o dances", "Dances with their music, to train on"),
 )
 
 
 @app.callback()
 def synth() -> None:
     """Make openly synthetic material with known truth."""
+
+
+app.command()(motions)
 
 
 @app.command()

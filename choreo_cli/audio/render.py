@@ -86,7 +86,7 @@ def render_clicks(beats_s: F64, duration_s: float, *, rate: int = RATE, pitch_hz
     """Render a metronome: 30 ms decaying tones whose first sample is the beat, rounded to a sample."""
     t = np.arange(int(0.03 * rate)) / rate
     out = np.zeros(round(duration_s * rate), np.float32)
-    _add(
+    add_shots(
         out,
         np.asarray(beats_s),
         np.ones(len(beats_s)),
@@ -114,7 +114,7 @@ def wav_bytes(samples: F32, *, rate: int = RATE, title: str = "", comment: str =
     return buffer.getvalue()
 
 
-def _add(
+def add_shots(
     out: F32, times_s: F64, gains: F64, takes: list[F64], rate: int, which: NDArray[np.int64] | None = None
 ) -> None:
     """Add one-shots at the nearest sample of each time; what starts outside is silent."""
@@ -127,7 +127,8 @@ def _add(
         part += np.float32(gains[i]) * shot[: len(part)]
 
 
-def _kicks(rng: np.random.Generator, rate: int) -> list[F64]:
+def kicks(rng: np.random.Generator, rate: int) -> list[F64]:
+    """Takes of a kick drum: a falling sine with a click."""
     t = np.arange(int(0.22 * rate)) / rate
     base, drop, tail = rng.uniform(42, 60), rng.uniform(90, 200), rng.uniform(0.06, 0.10)
     takes = []
@@ -139,7 +140,8 @@ def _kicks(rng: np.random.Generator, rate: int) -> list[F64]:
     return takes
 
 
-def _snares(rng: np.random.Generator, rate: int) -> list[F64]:
+def snares(rng: np.random.Generator, rate: int) -> list[F64]:
+    """Takes of a snare: noise over a short tone."""
     t = np.arange(int(0.18 * rate)) / rate
     tone, tail = rng.uniform(160, 240), rng.uniform(0.035, 0.07)
     return [
@@ -148,7 +150,8 @@ def _snares(rng: np.random.Generator, rate: int) -> list[F64]:
     ]
 
 
-def _hats(rng: np.random.Generator, rate: int) -> list[F64]:
+def hats(rng: np.random.Generator, rate: int) -> list[F64]:
+    """Takes of a closed hi-hat: bright, short noise."""
     t = np.arange(int(0.06 * rate)) / rate
     tail = rng.uniform(0.010, 0.022)
     # A difference of white noise is bright: its power rises with the square of frequency.
@@ -166,21 +169,22 @@ def _drums(out: F32, beats: F64, loud: F64, gain: F64, rng: np.random.Generator,
     n = len(beats)
     beat = np.arange(n) % 4
     pick = rng.integers(0, _VARIANTS, (2, n))
-    _add(out, beats, 0.8 * style.kick[beat] * loud, _kicks(rng, rate), rate, pick[0])
-    snares = _snares(rng, rate)
-    _add(out, beats, 0.9 * style.snare[beat] * loud, snares, rate, pick[1])
+    add_shots(out, beats, 0.8 * style.kick[beat] * loud, kicks(rng, rate), rate, pick[0])
+    hits = snares(rng, rate)
+    add_shots(out, beats, 0.9 * style.snare[beat] * loud, hits, rate, pick[1])
     times = _grid(beats, 4, style.swing)
     slot = np.arange(4 * n) % 16
     per = np.repeat(loud, 4)
     human = rng.uniform(0.7, 1.0, 4 * n)
     busy = (slot % 2 == 0) | (np.repeat(gain, 4) > 0.45)
     pick4 = rng.integers(0, _VARIANTS, (2, 4 * n))
-    _add(out, times, 0.40 * style.hat[slot] * per * human * busy, _hats(rng, rate), rate, pick4[0])
+    add_shots(out, times, 0.40 * style.hat[slot] * per * human * busy, hats(rng, rate), rate, pick4[0])
     ghost = (rng.random(4 * n) < style.ghost[slot]) * 0.25
-    _add(out, times, ghost * per * human, snares, rate, pick4[1])
+    add_shots(out, times, ghost * per * human, hits, rate, pick4[1])
 
 
-def _note(hz: float, length_s: float, rate: int) -> F64:
+def note(hz: float, length_s: float, rate: int) -> F64:
+    """A plucked tone of four partials."""
     t = np.arange(int(length_s * rate)) / rate
     tone = sum(np.sin(2 * np.pi * hz * k * t) / k**1.5 for k in (1, 2, 3, 4))
     return np.asarray(tone * np.minimum(t / 0.005, 1) * np.exp(-t / (0.5 * length_s)))
@@ -189,11 +193,11 @@ def _note(hz: float, length_s: float, rate: int) -> F64:
 def _bass(out: F32, beats: F64, loud: F64, rng: np.random.Generator, style: Style, rate: int) -> None:
     n = len(beats)
     gap = float(np.median(np.diff(beats)))
-    notes = [_note(style.root_hz * 2 ** (s / 12), 0.5 * gap, rate) for s in style.scale]
+    notes = [note(style.root_hz * 2 ** (s / 12), 0.5 * gap, rate) for s in style.scale]
     walk = rng.integers(0, len(notes), 2 * n)
     walk[::8] = 0
     gains = 0.22 * style.bass[np.arange(2 * n) % 8] * np.repeat(loud, 2)
-    _add(out, _grid(beats, 2), gains, notes, rate, walk)
+    add_shots(out, _grid(beats, 2), gains, notes, rate, walk)
 
 
 def _pad(n: int, beats: F64, gain: F64, rng: np.random.Generator, style: Style, rate: int) -> F32:
