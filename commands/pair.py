@@ -17,6 +17,7 @@ EXITS = (ExitCode.NO, ExitCode.PARTIAL, ExitCode.DATA, ExitCode.NOINPUT, ExitCod
 EXAMPLES = (
     ("choreo discover recordings | choreo pair -o dataset", "Pair what lies in a folder"),
     ("choreo pair inventory.json --split loso --preview -o dataset", "Leave one session out, and draw each alignment"),
+    ("choreo discover aist | choreo pair --profile aistpp -o dataset", "A published set, by its naming rule"),
     ("choreo pair inventory.json --todo todo.csv -o dataset", "List the sessions that need an offset by hand"),
 )
 
@@ -48,6 +49,12 @@ def pair(
         str, typer.Option("--tz", metavar="HOURS", help="Offset of local times from UTC, like +2 or -03:30.")
     ] = "",
     track: Annotated[str, typer.Option("--track", help="The music of every session: a path or a title.")] = "",
+    profile: Annotated[
+        str,
+        typer.Option(
+            "--profile", metavar="aistpp|finedance|motorica", help="Match by the naming rule of a published set."
+        ),
+    ] = "",
     bpm: Annotated[
         float | None,
         typer.Option("--bpm", min=20, max=400, help="Tempo of the music when it is known.", callback=options.finite),
@@ -86,6 +93,8 @@ def pair(
         "rate": rate, "split": split, "group": group, "tz": tz, "track": track, "bpm": bpm, "window": window,
         "stride": stride, "synthetic": synthetic, "preview": preview,
     }  # fmt: skip
+    if profile:
+        chosen["profile"] = profile
     job = pair_job.plan(manifest, roots, chosen, seed, previous, overrides)
     again = force or todo is not None
     doc, keep, code = _write(job, out, todo, force=again, wait=wait, explain=explain, quiet=quiet, log=log_json)
@@ -117,7 +126,7 @@ def _write(
             return before, folder.already, folder.exit_before()
         made = pair_job.run(job, folder, bar, todo)
         code = ExitCode.NO if made.split_conflict else streams.partial(made.skipped, made.acknowledged, False)
-        doc = folder.finish(made.entries, code, sys.argv[1:])
+        doc = folder.finish(made.entries, code, sys.argv[1:], job.roots)
         for line in pair_job.remarks(made, explain):
             bar.note(line)
         return doc, f"kept in {out}; see {out / 'report.md'}", int(code)

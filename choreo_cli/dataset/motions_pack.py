@@ -56,7 +56,10 @@ def of_pack(path: Path, roots: Mapping[str, str]) -> tuple[list[Listed], Path, s
 
 
 def _pairs(manifest: Manifest, roots: Mapping[str, str], wanted: Mapping[str, str]) -> list[Listed]:
-    folders = list(resolve_roots(manifest, dict(roots)).values())
+    known = {r.id for r in manifest.roots}
+    # An older pairs.json names no root of its recordings: the folder that is given is looked in all the same.
+    folders = [*resolve_roots(manifest, {k: v for k, v in roots.items() if k in known}).values()]
+    folders += [Path(v) for k, v in roots.items() if k not in known]
     found = []
     for e in manifest.entries:
         if e["pair_id"] not in wanted or "pose_rate_below_8_fps" in e["reasons"]:

@@ -80,6 +80,28 @@ def _with_test(winner: ClockEstimate, motion: ClockEstimate, tried: tuple[ClockE
     )  # fmt: skip
 
 
+def designed_clock(
+    promise: str, motion: ClockEstimate | None = None, *, frame_us: int = 0, limits: Limits = LIMITS
+) -> ClockEstimate:
+    """Align a recording of a published set that was cut to start with its music; what motion says is only measured.
+
+    As `common_clock`, but the promise is the assumption, and where the motion test puts the offset stands beside it as
+    the residual. It is the sum of an error of the set, the dancer's habit and the test's own spread: not applied.
+
+    Args:
+        promise: What the set promises, a sentence.
+        motion: From `estimate_motion` with a prior around 0.
+        frame_us: Frame period: the interval.
+    """
+    base = common_clock(motion, frame_us=frame_us, limits=limits)
+    if motion is None or motion.z is None or motion.p is None:
+        said = "residual not measured: the motion test could not be made"
+    else:
+        test = f"z {motion.z:.1f}, p {motion.p:.2g}" + ("" if motion.identifiable != "no" else ", not identified")
+        said = f"residual of the motion test {motion.offset_us / 1000:+.0f} ms ({test}): measured, not applied"
+    return replace(base, assumptions=(promise, said))
+
+
 def common_clock(motion: ClockEstimate | None = None, *, frame_us: int = 0, limits: Limits = LIMITS) -> ClockEstimate:
     """Align a recording by the clock it shares with its sound: offset 0 within one frame, no drift.
 

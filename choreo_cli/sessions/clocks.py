@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from choreo_cli.sessions import prior
-from choreo_cli.sessions.clock import choose, common_clock, manual
+from choreo_cli.sessions.clock import choose, common_clock, designed_clock, manual
 from choreo_cli.sessions.clock_estimate import LIMITS, ClockEstimate, Envelope, Prior
 from choreo_cli.sessions.clock_motion import estimate_motion
 from choreo_cli.sessions.clock_selftest import self_test
@@ -21,6 +21,7 @@ from choreo_cli.sessions.recordings import Session
 from formats.foreign.model import PoseStream, Series
 
 Entry = dict[str, Any]
+RESIDUAL_US = 250_000  # where the motion of a set that is synchronous by design is looked for
 
 
 def estimate(
@@ -34,8 +35,9 @@ def estimate(
     seed: int,
     tz_us: int | None,
     override: Override | None,
+    promise: str = "",
 ) -> tuple[ClockEstimate, list[str]]:
-    """The best estimate there is, and the assumptions of its prior."""
+    """The best estimate there is, and the assumptions of its prior; `promise` is that of a published set."""
     contained = "container_sound" in candidate.evidence
     known = prior.of_container(entry, candidate.track.entry) if contained else prior.of_clocks(
         entry, session, candidate, begin_us, tz_us
@@ -53,6 +55,9 @@ def estimate(
         return replace(said, prior_window_us=window.window_us), notes
     if contained:
         return common_clock(_motion(music, impact, window, refusals, seed), frame_us=_period(stream)), notes
+    if promise:
+        found = _motion(music, impact, Prior(0, RESIDUAL_US, "design"), refusals, seed)
+        return designed_clock(promise, found, frame_us=_period(stream)), []
     scratch = None
     if session.sounds and candidate.track.entry["kind"] == "audio":
         sound = sound_for(entry, session)

@@ -14,6 +14,7 @@ from choreo_cli.sessions.shortlist import Shortlist
 WEIGHTS = {
     "scratch_audio": 3.0,
     "container_sound": 2.5,
+    "profile_name": 2.5,
     "track_title": 1.0,
     "playlist_index": 1.0,
     "played_at": 0.8,

@@ -16,6 +16,7 @@ from choreo_cli.sessions.music_load import MusicCache
 from choreo_cli.sessions.overrides import Override
 from choreo_cli.sessions.pair_report import Report
 from choreo_cli.sessions.pairing import Draft, PairOptions, SessionResult, pair_session, tracks_called
+from choreo_cli.sessions.profiles import check_profile, named_library
 from choreo_cli.sessions.recordings import Library, library
 from choreo_cli.sessions.target import Target
 from choreo_cli.sessions.worked_sample import worked_sample
@@ -76,7 +77,8 @@ def run(
         FormatError: an override names a session or a track that does not exist.
         UsageError: `--track` names none, or two.
     """
-    lib = library(entries)
+    profile = check_profile(options.profile)
+    lib = library(entries) if profile is None else named_library(entries, profile)
     _refuse_mixture(lib, mix_synthetic)
     if manual and overrides_file:
         overrides.check_names(manual, (s.id for s in lib.sessions), overrides_file)

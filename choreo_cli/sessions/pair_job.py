@@ -16,6 +16,7 @@ from choreo_cli.sessions.dataset_out import DatasetOptions
 from choreo_cli.sessions.pair_report import half_width
 from choreo_cli.sessions.pairing import PairOptions
 from choreo_cli.sessions.prior import zone
+from choreo_cli.sessions.profiles import check_profile
 from formats import manifest as m
 from formats.atomic import sha256_file, write_bytes
 from formats.foreign.source import open_regular
@@ -75,7 +76,11 @@ def plan(
         raise UsageError(f"--split {cut.split} is not hash or loso")
     if cut.group not in ("component", "session", "track"):
         raise UsageError(f"--group {cut.group} is not component, session or track")
-    options = PairOptions(rate, seed, zone(chosen["tz"]), chosen["track"], chosen["bpm"])
+    options = PairOptions(
+        rate, seed, zone(chosen["tz"]), chosen["track"], chosen["bpm"], str(chosen.get("profile", ""))
+    )
+    if check_profile(options.profile) is not None and options.track:
+        raise UsageError("--profile and --track exclude each other", hint="names say the music, or you do")
     created_by = provenance("pair", chosen, inputs, seed=seed)
     return Job(
         manifest, roots, options, cut, created_by, manual, overrides, bool(chosen["synthetic"]), bool(chosen["preview"])

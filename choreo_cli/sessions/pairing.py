@@ -17,6 +17,7 @@ from choreo_cli.sessions.microphones import ACCEPT_Z, Listener
 from choreo_cli.sessions.music import Music
 from choreo_cli.sessions.music_load import MusicCache
 from choreo_cli.sessions.overrides import Override
+from choreo_cli.sessions.profiles import EVIDENCE, PROFILES, by_design
 from choreo_cli.sessions.recordings import Library, Session, Track
 from formats.errors import FormatError
 from formats.foreign.model import PoseStream, Series
@@ -34,6 +35,7 @@ class PairOptions:
         tz_us: Offset of local times from UTC, None when not given.
         track: Pair every session with this track (path or title), empty for matching.
         bpm: Tempo of the music when it is known, None to track it.
+        profile: Published set whose naming rule matches motion and music, empty for none.
     """
 
     rate_hz: int = 50
@@ -41,6 +43,7 @@ class PairOptions:
     tz_us: int | None = None
     track: str = ""
     bpm: float | None = None
+    profile: str = ""
 
 
 @dataclass(slots=True)
@@ -160,6 +163,10 @@ def _choose(
     named = override.track if override is not None and override.track else options.track
     if named:
         return _named(named, session, library)
+    if library.design is not None:
+        known = library.design.get(session.id)
+        one = [] if known is None else [match.Candidate(known, {EVIDENCE: 1.0})]
+        return match.Match(one[0] if one else None, one, library.undesigned.get(session.id, ""))
     own = own_sound(session, library)
     ranked = match.rank(session, library) if own is None else match.Match(None, [])
     if session.sounds and library.tracks:
@@ -225,8 +232,9 @@ def _pair(
 ) -> Draft | None:
     music = cache.get(candidate.track, roots)
     estimate, notes = clocks.estimate(
-        session, entry, stream, candidate, begin_us, music, listen, options.seed, options.tz_us, override
-    )
+        session, entry, stream, candidate, begin_us, music, listen, options.seed, options.tz_us, override,
+        by_design(PROFILES[options.profile]) if EVIDENCE in candidate.evidence else "",
+    )  # fmt: skip
     notes += _taken(candidate, session)
     _tempo(candidate, stream, music)
     model = frames.TimeModel(estimate.offset_us, estimate.drift_ppm)
@@ -281,6 +289,7 @@ def _tried(estimate: ClockEstimate) -> list[dict[str, Any]]:
     return [{**{k: getattr(e, k) for k in keep}, "reasons": list(e.reasons)} for e in estimate.evidence]
 
 
+_SURE = ("scratch_audio", "container_sound", "track_title", "playlist_index", EVIDENCE)
 # What a match on weak evidence takes for granted.
 _WEAK = {
     "only_track": "{track} is taken to be the music of {session}: there is no other",
@@ -292,7 +301,7 @@ _WEAK = {
 
 def _taken(candidate: match.Candidate, session: Session) -> list[str]:
     """Sentences for evidence that does not say which track was playing, only makes it likely."""
-    if any(k in candidate.evidence for k in ("scratch_audio", "container_sound", "track_title", "playlist_index")):
+    if any(k in candidate.evidence for k in _SURE):
         return []
     names = {"track": candidate.track.path, "session": session.id}
     return [text.format(**names) for k, text in _WEAK.items() if k in candidate.evidence]

@@ -101,12 +101,17 @@ class Session:
 
 @dataclass(slots=True)
 class Library:
-    """Everything `pair` works on; `shortlist` is made by the first match."""
+    """Everything `pair` works on; `shortlist` is made by the first match.
+
+    With a profile, `design` holds the music of each session by its name, and `undesigned` why a session has none.
+    """
 
     sessions: list[Session]
     tracks: list[Track]
     beats: list[Entry]
     shortlist: Shortlist | None = None
+    design: dict[str, Track] | None = None
+    undesigned: dict[str, str] = field(default_factory=dict)
 
 
 def normal_title(text: str) -> str:
