@@ -274,3 +274,20 @@ def test_two_processes_train_it_together(tmp_path: Path) -> None:
     arrays, _ = tensors.read(max((tmp_path / "two" / "state").glob("*.safetensors")))
     assert all(np.isfinite(a).all() for a in arrays.values()) and end["kept"]["loss"] > 0
     assert arrays["model.head.weight"].any()
+
+
+# Ready configurations.
+
+
+@pytest.mark.parametrize("kind", ["flow", "ddim"])
+@pytest.mark.parametrize("name", [f"{s}-{n}" for s in ("tiny", "full") for n in ("smoke", "10", "100")])
+def test_ready_configurations_serve_both_recipes_and_tell_their_cost(kind: str, name: str) -> None:
+    from choreo_cli.config import load
+    from choreo_cli.training import settings
+
+    file = TOP / "examples" / "generation" / f"{name}.yaml"
+    found = load(file, settings.lane(kind).Config)
+    assert found.size == name.split("-")[0] and found.epochs == (100 if name.endswith("100") else 10)
+    said = file.read_text()
+    assert "# Time:" in said or "Computed" in said
+    assert "# Memory" in said and f"{name}.yaml" in said
