@@ -184,8 +184,8 @@ def _one(item: Listed, want: Want) -> tuple[ClipFacts, F32, DanceTrack | None]:
     x, skeleton, scale, clamped = normal(clip, want.fps)
     track = None
     if want.audio and item.music is not None:
-        start = max(0, item.clock[0]) if item.clock else 0
-        track = read_track(item.music, want.fps, phase=want.phase, start_us=start)
+        _, begin_us = _begin(item, want.fps)
+        track = read_track(item.music, want.fps, phase=want.phase, start_us=begin_us)
     told = item.told
     facts = ClipFacts(
         item.name, str(told.get("group") or item.name), told.get("performer"), track.sha256 if track else "",
@@ -228,13 +228,17 @@ def normal(clip: MotionClip, fps: float) -> tuple[F32, NDArray[np.float64], floa
     return x, body.to_vector(), float(k), int(sum(counts.values()))
 
 
+def _begin(item: Listed, fps: float) -> tuple[int, int]:
+    """The first motion frame that lies in the music, and its time there in microseconds."""
+    start_us = item.clock[0] if item.clock is not None else 0
+    first = max(0, int(np.ceil(-start_us * 1e-6 * fps - 1e-6)))
+    return first, max(0, round(start_us + first * 1e6 / fps))
+
+
 def _together(x: F32, track: DanceTrack, item: Listed, fps: float) -> tuple[F32, F32, int]:
     """Motion and music over the stretch where both are: channels, features, frames cut."""
-    first, rate = 0, 1.0
-    if item.clock is not None:
-        start_us, drift_ppm = item.clock
-        rate = 1.0 + drift_ppm * 1e-6
-        first = int(np.ceil(-start_us * 1e-6 * fps - 1e-6)) if start_us < 0 else 0
+    first, _ = _begin(item, fps)
+    rate = 1.0 if item.clock is None else 1.0 + item.clock[1] * 1e-6
     at = np.rint(np.arange(max(0, len(x) - first)) * rate).astype(np.int64)
     # The last half second is reverberation: repeating its last row invents nothing that could be danced to.
     keep = int((at < len(track.values) + 0.5 * fps).sum())

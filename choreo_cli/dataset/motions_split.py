@@ -58,14 +58,12 @@ def split_clips(items: Sequence[Item], named: Sequence[str], keep: str = "compon
     if items and all(s in SPLITS for s in named) and "train" in named:
         torn = _leaks(items, named)
         if not torn or keep != "component":
-            return ClipSplit(tuple(named), component, tuple(torn), ())
+            return ClipSplit(tuple(named), component, tuple(torn), tuple(_empty(named, len(set(component)))))
         notes.append(f"the splits of the manifest leak and were not kept: {torn[0]}" + _more(torn))
     chosen = _by_hash(sorted(set(component)))
     of = tuple(chosen[c] for c in component)
     notes.append(f"split by the hash of {len(chosen)} groups of clips that share a performer, a take or a song")
-    missing = [s for s in SPLITS if s not in of]
-    if missing:
-        notes.append(f"nothing in {' and '.join(missing)}: {len(chosen)} group{'s' * (len(chosen) != 1)} of clips")
+    notes.extend(_empty(of, len(chosen)))
     return ClipSplit(of, component, tuple(_leaks(items, of)), tuple(notes))
 
 
@@ -95,6 +93,13 @@ def _leaks(items: Sequence[Item], of: Sequence[str]) -> list[str]:
 def _without_track(item: Item) -> Item:
     # A clip without music shares no song: its own name stands in for one.
     return item if item.track_group else Item(item.pair_id, item.session_id, f"none:{item.pair_id}", item.performer)
+
+
+def _empty(of: Sequence[str], groups: int) -> list[str]:
+    missing = [s for s in SPLITS if s not in of]
+    if not missing:
+        return []
+    return [f"nothing in {' and '.join(missing)}: {groups} group{'s' * (groups != 1)} of clips"]
 
 
 def _more(sentences: Sequence[str]) -> str:

@@ -255,3 +255,22 @@ def test_feature_files_of_others_stand_in_for_sound(tmp_path: Path) -> None:
     assert s.audio_width == 12
     clip, start = s.index[0]
     assert np.array_equal(s.batch(np.array([0]), 0)["audio"][0], (values + clip)[start : start + 32])
+
+
+def test_motion_and_music_are_cut_to_where_both_are(tmp_path: Path) -> None:
+    """A pack gives clocks: motion may begin before or after its music, by parts of a frame."""
+    from choreo_cli.audio.render import render_clicks
+    from choreo_cli.dataset.motions_read import Listed, Want, take
+
+    beats = np.arange(0.5, 9.0, 0.5)
+    (tmp_path / "clicks.wav").write_bytes(wav_bytes(render_clicks(beats, 10.0)))
+    motion_npz.write(tmp_path / "a.npz", make_clip(0, seconds=6))
+    for start_us in (1_234_567, -789_012, 0):
+        item = Listed("a", tmp_path / "a.npz", None, tmp_path / "clicks.wav", {}, clock=(start_us, 0.0))
+        notes: list[str] = []
+        ((_, x, audio),) = list(take([item], Want(30.0), notes))
+        first = max(0, int(np.ceil(-start_us * 30e-6)))
+        assert len(x) == len(audio) == 180 - first
+        heard = (np.flatnonzero(audio[:, 34]) + first) / 30 + start_us * 1e-6  # on the music's clock
+        assert len(heard) >= 8 and np.abs(heard[:, None] - beats[None]).min(axis=1).max() < 0.6 / 30
+        assert bool(notes) == (first > 0)
