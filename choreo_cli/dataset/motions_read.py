@@ -189,7 +189,7 @@ def _one(item: Listed, want: Want) -> tuple[ClipFacts, F32, DanceTrack | None]:
     told = item.told
     facts = ClipFacts(
         item.name, str(told.get("group") or item.name), told.get("performer"), track.sha256 if track else "",
-        str(told.get("split", "none")), tuple(told.get("captions") or ()), bool(told.get("synthetic", False)),
+        str(told.get("split", "none")), tuple(told.get("captions") or ()), bool(told.get("synthetic") or clip.header.flags.get("synthetic")),
         told.get("licence") or clip.header.licence, tuple(skeleton.tolist()), scale, clamped,
     )  # fmt: skip
     return facts, x, track

@@ -39,6 +39,8 @@ def facts(source: Source) -> Facts:
     if h.flags.get("inverted"):
         problems.append("inverted: the pelvis is not upright in every frame, yaw is not reliable there")
     meta = {"height_m": round(h.height_m, 4), "licence": h.licence, "origin": h.origin, "source": h.source}
+    if h.flags.get("synthetic"):
+        meta["synthetic"] = True
     meta["flags"] = {k: v for k, v in h.flags.items() if v not in (False, 0, {}, None)}
     return Facts(
         "motion", FORMAT, n=n, rate=rate, duration_us=round(n * 1e6 / h.fps), channels=22, problems=tuple(problems),

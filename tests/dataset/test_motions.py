@@ -238,10 +238,13 @@ def test_missing_audio_and_missing_files_are_one_line(tmp_path: Path) -> None:
 
 def test_a_folder_takes_the_sound_of_the_same_name(tmp_path: Path) -> None:
     for k in range(3):
-        motion_npz.write(tmp_path / f"dance{k}.npz", make_clip(k))
+        clip = make_clip(k)
+        flags = {**clip.header.flags, **({"synthetic": True} if k else {})}
+        motion_npz.write(tmp_path / f"dance{k}.npz", replace(clip, header=replace(clip.header, flags=flags)))
         (tmp_path / f"dance{k}.wav").write_bytes(wav_bytes(song(k, 3.0)))  # the music ends first
     s = MotionSet.open(tmp_path, frames=32)
     assert len(s.clips) == 3 and s.audio_width == 35
+    assert [c.synthetic for c in s.clips] == [False, True, True] and not s.synthetic
     assert max(s.store.place[:, 2]) <= 30 * 3.0 + 17 and any("outside the music" in n for n in s.notes)
     assert len(MotionSet.open(tmp_path, frames=32).clips) == 3  # the caches beside the sounds are no motions
 
