@@ -17,7 +17,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from dancing_windows import Windows, recipe  # noqa: E402
-from generate_child import SMALL, small_recipe, trained  # noqa: E402
+from generate_child import small_recipe, trained  # noqa: E402
 
 from choreo_cli.generate import model_files  # noqa: E402
 from choreo_cli.generate.config import MotionConfig  # noqa: E402
@@ -25,7 +25,6 @@ from choreo_cli.generate.diffusion_torch import DdimObjective  # noqa: E402
 from choreo_cli.generate.flow_torch import FlowObjective, coupled  # noqa: E402
 from choreo_cli.generate.structure_torch import structure_terms  # noqa: E402
 from choreo_cli.training.loop import fit, plan_of  # noqa: E402
-from formats import tensors  # noqa: E402
 
 TOP = Path(__file__).resolve().parents[2]
 CHILD = Path(__file__).with_name("generate_child.py")
@@ -228,7 +227,7 @@ def test_steps_in_parts_are_steps() -> None:
     assert all(torch.allclose(g, grads[0], rtol=1e-5) for g in grads)
 
 
-# Runs that are killed, and runs of two processes.
+# Runs that are killed; those of two processes are in test_generate_launch.
 
 
 def environment() -> dict[str, str]:
@@ -258,22 +257,6 @@ def test_a_run_killed_at_random_goes_on_to_the_same_bits(tmp_path: Path) -> None
     assert bits(found.model) == bits(expected.model) and found.kept == expected.kept
     last = [max((tmp_path / f / "state").glob("*.safetensors")) for f in ("torn", "whole")]
     assert last[0].read_bytes() == last[1].read_bytes()
-
-
-def test_two_processes_train_it_together(tmp_path: Path) -> None:
-    pytest.importorskip("accelerate")
-    log = tmp_path / "log.jsonl"
-    words = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", str(CHILD)]
-    words += [str(tmp_path / "two"), str(log), "flow", json.dumps({"epochs": 2})]
-    done = subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    records = [json.loads(line) for line in log.read_text().splitlines()]
-    begun, end = records[0], records[-1]
-    per_epoch = -(-small_recipe("flow").n_items // SMALL["batch"])
-    assert begun["processes"] == 2 and end["kind"] == "end" and end["steps"] == begun["steps"] == 2 * per_epoch
-    arrays, _ = tensors.read(max((tmp_path / "two" / "state").glob("*.safetensors")))
-    assert all(np.isfinite(a).all() for a in arrays.values()) and end["kept"]["loss"] > 0
-    assert arrays["model.head.weight"].any()
 
 
 # Ready configurations.
