@@ -187,9 +187,10 @@ def _one(item: Listed, want: Want) -> tuple[ClipFacts, F32, DanceTrack | None]:
         _, begin_us = _begin(item, want.fps)
         track = read_track(item.music, want.fps, phase=want.phase, start_us=begin_us)
     told = item.told
+    synthetic = bool(told.get("synthetic") or clip.header.flags.get("synthetic"))
     facts = ClipFacts(
         item.name, str(told.get("group") or item.name), told.get("performer"), track.sha256 if track else "",
-        str(told.get("split", "none")), tuple(told.get("captions") or ()), bool(told.get("synthetic") or clip.header.flags.get("synthetic")),
+        str(told.get("split", "none")), tuple(told.get("captions") or ()), synthetic,
         told.get("licence") or clip.header.licence, tuple(skeleton.tolist()), scale, clamped,
     )  # fmt: skip
     return facts, x, track

@@ -25,7 +25,7 @@ JITTER_S = 0.010
 SWING = 0.86  # of a move: a stepping foot leaves after and lands before the rest of the body
 _REACH = 0.985  # of the leg
 _HIP, _LEG, _READY = 0.05, 0.481, 0.540 - 0.045 - 0.05  # fractions of stature
-LARGER, EASED = 1.35, 0.6
+LARGER, EASED = 1.8, 0.45
 _SLOW_TO = 0.5  # beats shorter than this are danced smaller: acceleration grows with the square of the tempo
 
 

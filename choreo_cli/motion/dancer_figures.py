@@ -144,16 +144,16 @@ def _side(ground: Ground, row: int, step: int, size: float, side: int, style: St
     way = side * (1 if step % 4 < 2 else -1)
     foot = 0 if way > 0 else 1
     if step % 2 == 0:
-        _move(ground, way * (0.06 + 0.10 * size), 0.0)
+        _move(ground, way * (0.09 + 0.15 * size), 0.0)
         _step(ground, row, foot, size, style, wide=1.25)
     else:
-        _move(ground, way * (0.03 + 0.06 * size), 0.0)
+        _move(ground, way * (0.05 + 0.09 * size), 0.0)
         _step(ground, row, 1 - foot, 0.7 * size, style)
 
 
 def _walk(ground: Ground, row: int, step: int, size: float, side: int, style: Style) -> None:
     way = 1.0 if step % 8 < 4 else -1.0
-    _move(ground, 0.0, way * (0.05 + 0.14 * size))
+    _move(ground, 0.0, way * (0.07 + 0.20 * size))
     _step(ground, row, (step + (0 if side > 0 else 1)) % 2, size, style, ahead=way * 0.05 * size)
 
 

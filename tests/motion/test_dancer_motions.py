@@ -18,9 +18,9 @@ from choreo_cli.metrics.motion_music import Music
 from choreo_cli.metrics.motion_musicality import MusicalityScorer
 from choreo_cli.metrics.motion_sanity import SanityChecker, failures
 from choreo_cli.motion.choreo25 import decode
-from choreo_cli.motion.dancer_clip import perform
+from choreo_cli.motion.dancer_clip import choreograph, make_clip, perform
 from choreo_cli.motion.dancer_set import DanceSetOptions, MadeDance, check_options, dance
-from choreo_cli.motion.dancer_styles import STYLES
+from choreo_cli.motion.dancer_styles import STYLES, draw_dancer
 from formats.motion_npz import encode
 
 N, SECONDS = 24, 10.0
@@ -120,17 +120,20 @@ def test_beats_of_the_music_are_heard_where_they_were_written() -> None:
 
 def test_form_cannot_be_told_from_how_a_clip_begins() -> None:
     """A ridge regression from the first posture and velocity explains nothing of tempo, phase, energy or boundary."""
-    n = 150
+    n = 240
     rows, facts = [], []
     for k in range(n):
-        m = dance(k, DanceSetOptions(seconds=1.0, seed=3))
-        form = m.dance.form
+        rng = np.random.default_rng((3, k))
+        form = arrange(1.0, rng)
+        styles = sorted(STYLES)
+        danced = choreograph(form, draw_dancer(3, k // 4), STYLES[styles[k % len(styles)]], rng)
+        opening = make_clip(danced, 30.0, 2).channels[0]
         first = int(np.argmax(form.beats_s >= 0))
         starts = form.beats_s[[p.start for p in form.phrases]]
         later = starts[starts > 0.3]
         phrase = form.phrases[min(int(form.phrase_of()[first]) + 1, len(form.phrases) - 1)]
         phase = 2 * np.pi * form.beats_s[first] * form.bpm / 60
-        rows.append(np.concatenate([m.clip.channels[0, 2:], [1.0]]))
+        rows.append(np.concatenate([opening, [1.0]]))
         facts.append([form.bpm, np.sin(phase), phrase.energy, later[0] if len(later) else 9.0])
     x, y = np.array(rows, np.float64), np.array(facts)
     x[:, :-1] = (x[:, :-1] - x[:, :-1].mean(0)) / np.maximum(x[:, :-1].std(0), 1e-6)

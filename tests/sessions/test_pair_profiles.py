@@ -14,9 +14,9 @@ from choreo_cli.dataset.motions import MotionSet
 from choreo_cli.errors import UsageError
 from choreo_cli.motion.choreo25 import decode
 from choreo_cli.motion.dancer_set import DanceSetOptions, MadeDance, dance
-from choreo_cli.sessions.profiles import PROFILES, check_profile, named_library
+from choreo_cli.sessions.profiles import PROFILES, by_design, check_profile, named_library
 
-SECONDS, FPS = 20.0, 30.0
+SECONDS, FPS = 16.0, 30.0
 LATE = 3  # frames
 
 
@@ -84,24 +84,37 @@ def test_aistpp_is_matched_by_music_id_and_its_residual_is_measured(choreo: Any,
     assert np.abs(beats[:, None] - truth[None]).min(axis=1).max() < 0.05
 
 
-def test_finedance_and_motorica_are_matched_by_their_names(choreo: Any, tmp_path: Path) -> None:
-    fine, moto = tmp_path / "fine", tmp_path / "moto"
-    one, two = made(2), made(3)
-    put(fine, "motion/001.npz", "music_wav/001.wav", one)
-    put(fine, "motion/012.npz", "music_wav/012.wav", two)
-    found = paired(choreo, fine, tmp_path / "f", "finedance")
-    assert {Path(p).stem: Path(e["track"]).stem for p, e in found.items()} == {"001": "001", "012": "012"}
-    assert all("synchronous by design: FineDance" in " ".join(e["assumptions"]) for e in found.values())
+def listed(*paths: str) -> list[dict[str, Any]]:
+    base = {"reason": None, "root": "r", "session": None, "synthetic": False, "meta": {}, "duration_us": 10_000_000}
+    kinds = {".wav": "audio", ".mp3": "audio"}
+    return [
+        {**base, "id": f"{k:04d}", "kind": kinds.get(Path(p).suffix, "motion"), "path": p, "sha256": f"{k:064d}"}
+        for k, p in enumerate(paths)
+    ]
+
+
+def test_finedance_is_matched_by_number() -> None:
+    lib = named_library(
+        listed("motion/001.npy", "motion/012.npy", "motion/x1.npy", "music_wav/001.wav", "music_wav/012.wav"),
+        PROFILES["finedance"],
+    )
+    assert lib.design is not None
+    assert {k: t.path for k, t in lib.design.items()} == {
+        "motion/001": "music_wav/001.wav", "motion/012": "music_wav/012.wav",
+    }  # fmt: skip
+    assert "does not follow the rule of FineDance" in lib.undesigned["motion/x1"]
+    assert by_design(PROFILES["finedance"]).startswith("synchronous by design: FineDance")
+
+
+def test_motorica_is_matched_by_the_whole_name_and_songs_stay_together() -> None:
     a = "kthjazz_gCH_sFM_cAll_d02_mCH_ch01_firstsong_001"
     b = "kthjazz_gCH_sFM_cAll_d02_mCH_ch01_firstsong_002"
     c = "kthstreet_gLH_sFM_cAll_d01_mLH_ch01_othersong_001"
-    for stem, which in ((a, one), (b, two), (c, made(0))):
-        put(moto, f"{stem}.npz", f"{stem}.wav", which)
-    found = paired(choreo, moto, tmp_path / "m", "motorica")
-    assert {Path(p).stem: Path(e["track"]).stem for p, e in found.items()} == {a: a, b: b, c: c}
-    groups = {Path(p).stem: e["track_group"] for p, e in found.items()}
-    assert groups[a] == groups[b] != groups[c]  # two parts of one song stay together
-    assert {e["performer"] for e in found.values()} == {"Motorica d01", "Motorica d02"}
+    lib = named_library(listed(*(f"{s}{end}" for s in (a, b, c) for end in (".bvh", ".wav"))), PROFILES["motorica"])
+    assert lib.design is not None and {k: t.path for k, t in lib.design.items()} == {s: f"{s}.wav" for s in (a, b, c)}
+    group = {k: t.group for k, t in lib.design.items()}
+    assert group[a] == group[b] != group[c]
+    assert {s.performer for s in lib.sessions} == {"Motorica d01", "Motorica d02"}
 
 
 @pytest.mark.parametrize(
@@ -119,13 +132,7 @@ def test_names_of_the_rule_and_no_others(profile: str, stem: str, music: str | N
 
 
 def test_encodings_of_one_music_are_one_track() -> None:
-    base = {"reason": None, "root": "r", "session": None, "synthetic": False, "meta": {}, "duration_us": 10}
-    entries = [
-        {**base, "id": "1", "kind": "audio", "path": "m/mBR0.mp3", "sha256": "a"},
-        {**base, "id": "2", "kind": "audio", "path": "m/mBR0.wav", "sha256": "b"},
-        {**base, "id": "3", "kind": "motion", "path": "k/gBR_sBM_cAll_d04_mBR0_ch01.pkl", "sha256": "c"},
-    ]
-    lib = named_library(entries, PROFILES["aistpp"])
+    lib = named_library(listed("m/mBR0.mp3", "m/mBR0.wav", "k/gBR_sBM_cAll_d04_mBR0_ch01.pkl"), PROFILES["aistpp"])
     assert lib.design is not None and lib.design["k/gBR_sBM_cAll_d04_mBR0_ch01"].path == "m/mBR0.mp3"
     assert len({t.group for t in lib.tracks}) == 1
 
