@@ -10,6 +10,9 @@ from msgspec import Meta
 
 from choreo_cli.training.config import Count, Positive, Rate, Share, TrainConfig
 
+# A card comes from anywhere: no network of a million blocks is begun.
+Bounded = Annotated[int, Meta(ge=1, le=4096)]
+
 CHANNELS = 25
 FRAMES = 64
 FPS = 30.0
@@ -63,14 +66,14 @@ class Shape(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         groups: Mask columns.
     """
 
-    blocks: Positive
-    width: Positive
-    heads: Positive
-    frames: Positive = FRAMES
-    audio_width: Count = AUDIO_WIDTH
-    text_width: Count = TEXT_WIDTH
-    tasks: Positive = len(TASKS)
-    groups: Positive = len(GROUPS)
+    blocks: Bounded
+    width: Bounded
+    heads: Bounded
+    frames: Bounded = FRAMES
+    audio_width: Annotated[int, Meta(ge=0, le=4096)] = AUDIO_WIDTH
+    text_width: Annotated[int, Meta(ge=0, le=4096)] = TEXT_WIDTH
+    tasks: Bounded = len(TASKS)
+    groups: Bounded = len(GROUPS)
 
     @property
     def size(self) -> Size:

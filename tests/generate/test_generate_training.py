@@ -195,6 +195,19 @@ def test_a_checkpoint_samples_as_the_network_it_was_written_from(tmp_path: Path,
     assert finished.notes[0].startswith("0 validations say nothing")
 
 
+@pytest.mark.parametrize("change", [{"bf16": True}, {"weight_decay": 0.0}, {"beta2": 0.5}, {"accumulate": 1}])
+def test_settings_of_the_loop_change_what_is_learned(tmp_path: Path, change: dict[str, Any]) -> None:
+    base = {"steps": 3, "epochs": 2, "warmup": 0, "lr": 0.01, "weight_decay": 0.5, "clip": 0.0}
+    one = trained(tmp_path / "one", "ddim", **base)
+    other = trained(tmp_path / "other", "ddim", **{**base, **change})
+    assert all(torch.isfinite(w).all() and w.dtype == torch.float32 for w in other.model.state_dict().values())
+    assert bits(one.model) != bits(other.model)
+    far = torch.cat(
+        [(a - b).abs().flatten() for a, b in zip(one.model.parameters(), other.model.parameters(), strict=True)]
+    )
+    assert float(far.mean()) < 0.02
+
+
 def test_steps_in_parts_are_steps() -> None:
     from choreo_cli.training.accelerator import Crew
     from choreo_cli.training.gradients import backward
