@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from choreo_cli.generate.config import MotionConfig
-from choreo_cli.generate.flow_torch import FlowObjective
+from choreo_cli.generate.flow_torch import NEAREST_ERROR, FlowObjective
 from choreo_cli.generate.guidance import Guidance
 from choreo_cli.generate.model_files import defaults_record
 from choreo_cli.generate.recipe_torch import READS, TAKES, MotionRecipe, open_data, score
@@ -21,12 +21,14 @@ class Config(MotionConfig, frozen=True, forbid_unknown_fields=True, kw_only=True
 
     Args:
         learn: `x1`, the network gives the data; `v`, the velocity.
+        nearest: With x1 its error is divided by max(1 - t, nearest); .05 is the velocity's own, see `FlowObjective`.
         coupling: `independent` noise, or `ot`: optimal transport in the batch among items of equal conditions.
         steps_used, solver, guidance: What the checkpoint is sampled with unless it is said otherwise.
         shift: Grid of those steps; above 1 spends more of them near the data.
     """
 
     learn: Literal["x1", "v"] = "x1"
+    nearest: Annotated[float, Meta(gt=0, le=1)] = NEAREST_ERROR
     coupling: Literal["independent", "ot"] = "independent"
     steps_used: Annotated[int, Meta(ge=1, le=1000)] = 4
     solver: Literal["euler", "midpoint", "heun2", "heun3", "rk4", "ab2"] = "euler"
@@ -42,5 +44,9 @@ def open_recipe(job: Job) -> MotionRecipe:
         "defaults": defaults_record(c.steps_used, c.solver, Guidance(c.guidance)),
     }  # fmt: skip
     return MotionRecipe(
-        name="flow", objective=FlowObjective(c.learn), facts=facts, transport=c.coupling == "ot", **open_data(job)
+        name="flow",
+        objective=FlowObjective(c.learn, c.nearest),
+        facts=facts,
+        transport=c.coupling == "ot",
+        **open_data(job),
     )

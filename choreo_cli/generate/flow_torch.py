@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from choreo_cli.generate.coupling import noise_order
-from choreo_cli.generate.flow import NEAREST
+
+NEAREST_ERROR = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,11 +17,15 @@ class FlowObjective:
     """Conditional flow matching (Lipman et al., ICLR 2023) with a choice of what the network gives.
 
     Args:
-        predict: `v`, the velocity; or `x1`, the data, whose error is divided by max(1 - t, .05), so that both are
-            judged by the error of the velocity.
+        predict: `v`, the velocity; or `x1`, the data.
+        nearest: The error of x1 is divided by max(1 - t, nearest): the error of the velocity, up to there. With .05
+            the last twentieth of the way weighs 400 times its start, and a network of few steps spends itself on
+            copying x_t: on procedural dances (400 steps of 32 windows, 4 Euler steps) mean jerk was 713 m/s^3 with
+            .05, 433 with v, and 293 with .5, where the data have 240; ankles slid 0.21, 0.17 and 0.13 m/s.
     """
 
     predict: str = "x1"
+    nearest: float = NEAREST_ERROR
 
     def times(self, count: int, draws: torch.Generator) -> Tensor:
         """Logit-normal(0, 1) times (B,) (Esser et al., ICML 2024): most of them in the middle of the way."""
@@ -40,10 +45,10 @@ class FlowObjective:
         return out if self.predict == "x1" else x + (1 - t)[:, None, None] * out
 
     def error(self, out: Tensor, x1: Tensor, x0: Tensor, t: Tensor) -> Tensor:
-        """Squared error of the velocity, (B, T, 25)."""
+        """Squared error of the velocity, for x1 near the data a smaller multiple of it, (B, T, 25)."""
         if self.predict == "v":
             return (out - (x1 - x0)).square()
-        return ((out - x1) / (1 - t).clamp(min=NEAREST)[:, None, None]).square()
+        return ((out - x1) / (1 - t).clamp(min=self.nearest)[:, None, None]).square()
 
     def signal(self, t: Tensor) -> Tensor:
         """Weight of the structure terms, (B,): t, because near the noise nothing can be known of joints."""

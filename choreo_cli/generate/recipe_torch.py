@@ -164,7 +164,8 @@ class MotionRecipe:
         self, model: nn.Module, x1: Tensor, x0: Tensor, t: Tensor, audio: Tensor, mask: Tensor, text: Tensor,
         task: Tensor, decoded: int,
     ) -> tuple[Tensor, dict[str, Tensor]]:  # fmt: skip
-        """Mean error over what is not given, and the structure terms of the first `decoded` clips (0: all)."""
+        """Mean error over what is not given; and by name that of the data, comparable between all objectives, and the
+        structure terms of the first `decoded` clips (0: all)."""
         goal = self.objective
         width = self.shape.width
         x = goal.noisy(x1, x0, t).float()
@@ -175,11 +176,13 @@ class MotionRecipe:
         free = 1 - given
         error = ((goal.error(out, x1, x0, t) * free).sum((1, 2)) / free.sum((1, 2)).clamp(min=1)).mean()
         n = decoded or len(x1)
-        found = torch.where(given > 0.5, x1, goal.data(out, x, t))[:n]
+        data = goal.data(out, x, t)
+        away = (((data - x1).square() * free).sum((1, 2)) / free.sum((1, 2)).clamp(min=1)).mean()
+        found = torch.where(given > 0.5, x1, data)[:n]
         s = self.source.stats
         mean, std = (torch.tensor(np.asarray(v, np.float32), device=x1.device) for v in (s.mean, s.std))
         raw = (found * std + mean, x1[:n] * std + mean)
-        return error, structure_terms(*raw, self.source.fps, goal.signal(t)[:n])
+        return error, {"data": away.detach(), **structure_terms(*raw, self.source.fps, goal.signal(t)[:n])}
 
     def _cover(self, model: nn.Module) -> Tensor:
         cover: Any = getattr(model, "module", model).cover
