@@ -31,9 +31,7 @@ EXAMPLES = (
     ("choreo train lifting --set dancers=4 --epochs 1 -o lift", "Image points to joints, from synthetic dances"),
 )
 
-Recipe = Annotated[
-    str, typer.Argument(metavar="RECIPE", help="rps, mapper, lookahead, gesture, reward, lifting, flow or ddim.")
-]
+Recipe = Annotated[str, typer.Argument(help="rps, mapper, lookahead, gesture, reward, lifting, flow or ddim.")]
 Input = Annotated[
     Path | None, typer.Argument(metavar="INPUT", help="Manifest, folder, pack or Parquet; - or nothing reads stdin.")
 ]
@@ -94,9 +92,8 @@ def train(
     """Train one recipe: rps, mapper, lookahead, gesture, reward, lifting, flow...
 
     rps learns from frames (of pair, of synth sessions, a pack, a Parquet); the others read the run of rps, or frames
-    with --rps. lifting learns from motions seen by random cameras, --pairs, or, synthetic, --set dancers=60. flow and
-    ddim learn to dance from motions with music (synth motions, retarget, pair, a pack). OUT receives the model, its
-    deployable twins, metrics.json, log.jsonl, status.json and, last, run.json.
+    with --rps. lifting learns from motions seen by random cameras, --pairs, or --set dancers=60; flow and ddim from
+    motions with music. OUT receives the model, its twins, metrics.json, log.jsonl, status.json and, last, run.json.
 
     A run that is stopped or killed keeps its state: the same command goes on from there, to the same result.
     """
