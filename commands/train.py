@@ -31,7 +31,7 @@ EXAMPLES = (
     ("choreo train lifting --set dancers=4 --epochs 1 -o lift", "Image points to joints, from synthetic dances"),
 )
 
-Recipe = Annotated[str, typer.Argument(help="rps, mapper, lookahead, gesture, reward, lifting, flow or ddim.")]
+Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="rps mapper lookahead gesture reward lifting flow ddim.")]
 Input = Annotated[
     Path | None, typer.Argument(metavar="INPUT", help="Manifest, folder, pack or Parquet; - or nothing reads stdin.")
 ]
