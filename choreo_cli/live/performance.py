@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from choreo_cli.errors import ChoreoError, DataError, UnavailableError, UsageError
+from choreo_cli.errors import ChoreoError, DataError, NoInputError, UnavailableError, UsageError
 from choreo_cli.live.assemble import Assembler
 from choreo_cli.live.calibrate_body import read_scale
 from choreo_cli.live.clock import Clock, MonotonicClock, VirtualClock
@@ -386,6 +386,9 @@ def stages_of(show: Show, rps_sha256: str = "") -> Stages | None:
     advance_us = round(offset["p50"] * 1000) if offset else 0
     if not (show.gesture or show.planner):
         return None
+    for run in filter(None, (show.gesture, show.lookahead)):
+        if not Path(run).exists():
+            raise NoInputError(f"no run at {run}", hint="name a run of train gesture or train lookahead")
     from choreo_cli.reflex.planner import Rules
 
     plan = Rules() if show.planner else None

@@ -245,6 +245,10 @@ def test_a_show_file_holds_it_all_and_options_win(choreo: Choreo, tmp_path: Path
         (("--soundcheck",), 2, "a soundcheck needs a port"),
         (("--solo", "volume", "--out", "loop:"), 2, "no control 'volume'"),
         (("--show", "nowhere.yaml"), 66, "no configuration at nowhere.yaml"),
+        (("--gesture", "nowhere"), 66, "no run at nowhere"),
+        (("--planner", "--lookahead", "nowhere"), 66, "no run at nowhere"),
+        (("--session", "one"), 2, "session one, and no source is named"),
+        (("--source", "osc:0", "--listen", ""), 2, "listen is empty"),
     ],
 )
 def test_what_cannot_be_played_is_said_in_one_line(
@@ -254,6 +258,27 @@ def test_what_cannot_be_played_is_said_in_one_line(
     assert done.returncode == code, done.stderr
     assert said in done.stderr.decode() and done.stderr.count(b"\n") == 1
     assert done.stdout == b""
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "said"),
+    [
+        (b"source: caf\xe9\n", 78, "show.yaml: not UTF-8 text at byte 11"),
+        (b'map: "a\\0b"\n', 2, "map 'a\\x00b' is no name"),
+        (b"out: [loop, '" + b"a" * 5000 + b"']\n", 2, "is no name: a file, a port or a word in one line"),
+        (b"planner: true\nout: 'loop:'\nplanner: false\n", 78, "show.yaml:3: key 'planner' a second time: it stands in line 1"),
+        (b"transport:\n  bpm: 90\n  bpm: 120\n", 78, "show.yaml:3: key 'bpm' a second time"),
+        (b"source: osc:0\nlisten: ''\n", 2, "listen is empty"),
+    ],
+    ids=["latin-1", "nul", "long", "twice", "twice-within", "every-address"],
+)  # fmt: skip
+def test_a_show_that_is_wrong_is_said_in_one_line(
+    choreo: Choreo, tmp_path: Path, text: bytes, code: int, said: str
+) -> None:
+    (tmp_path / "show.yaml").write_bytes(text)
+    done = choreo("run-live", "--speed", "max", "--for", "1", "--show", "show.yaml")
+    assert done.returncode == code and said in done.stderr.decode(), done.stderr
+    assert done.stderr.count(b"\n") == 1 and len(done.stderr) < 300 and done.stdout == b""
 
 
 def test_an_empty_pipe_is_no_performance(choreo: Choreo) -> None:
