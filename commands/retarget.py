@@ -87,6 +87,7 @@ def retarget(
 
     how = _how(to, fps, scale, height, map, body, mirror, resample, unit, target)
     work = _work(source, out, root)
+    _spare(work, out, to)
     made_by = provenance("retarget", _parameters(how, map, body, target), work.inputs)
     shared: dict[str, Any] = {"jobs": jobs, "force": force, "wait": wait, "quiet": quiet, "log": log_json}
     doc, keep, code = _write(work, how, out, made_by, **shared)
@@ -149,6 +150,13 @@ def _work(source: Path | None, out: Path, root: list[str] | None) -> Work:
     found = streams.read_manifest(file, "retarget", KINDS)
     found.file = file if file is not None and file.is_file() else None
     return plan.of_manifest(found, options.root_overrides(root))
+
+
+def _spare(work: Work, out: Path, to: str) -> None:
+    from choreo_cli.motion.retarget import SUFFIX
+    from choreo_cli.motion.retarget_plan import spare_inputs
+
+    spare_inputs(work, out, SUFFIX[to])
 
 
 def _write(

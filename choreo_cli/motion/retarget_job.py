@@ -94,7 +94,7 @@ def run(
     if not made:
         first = results[0]
         if (work.single or len(results) == 1) and first.error is not None:
-            raise first.error
+            raise _placed(first.error, work.items[0].path)
         raise DataError(f"none of {len(results)} motions could be read: {first.source}: {first.why}")
     for r in made:
         for role, name, sha in r.files:
@@ -105,6 +105,13 @@ def run(
         folder.write("report", LEFT_OUT, lines.encode())
     entries = sorted((r.entry for r in made if r.entry is not None), key=lambda e: str(e["path"]))
     return Done(entries, left, made[0].lines if len(results) == 1 else [])
+
+
+def _placed(error: Exception, path: Path) -> Exception:
+    """The fault with the file that has it, where its sentence does not say."""
+    if isinstance(error, DataError) and str(path) not in str(error):
+        return DataError(f"{error.message} ({path})", hint=error.hint)
+    return error
 
 
 def _mapped(
