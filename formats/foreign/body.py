@@ -21,6 +21,7 @@ _CONTACT_SPEED, _CONTACT_HEIGHT = 0.35, 0.08
 _FEW_CONTACTS = 0.05
 _FAR = 1e9
 _UPRIGHT, _SELDOM = 0.7, 0.1
+FLOOR_SAID = "floor: at 0, as its writer says"
 _LYING = 0.1  # metres: a head this little below the pelvis is a body on the floor
 _AT = {name: i for i, name in enumerate(CANONICAL)}
 _HIGH, _LOW = [_AT["l_shoulder"], _AT["r_shoulder"]], [_AT["l_ankle"], _AT["r_ankle"]]
