@@ -19,7 +19,7 @@ def smpl_of(clip: MotionClip) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Arrays as in AMASS archives, and the body.
 
     Returns:
-        `poses` (T, 72) rad, `trans` (T, 3) metres (pelvis, y up), `mocap_framerate`, `betas` (10,) zeros, `floor_m`; and
+        `poses` (T, 72) rad, `trans` (T, 3) metres (pelvis, y up), `mocap_framerate`, `betas` (10,) zeros and `floor_m`;
         a document with `offsets` (22, 3) metres from the parent, which `--body` reads. The licensed body is no part of
         it: on a real SMPL body the limbs point the same way and have that body's lengths.
     """

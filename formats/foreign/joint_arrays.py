@@ -49,7 +49,7 @@ def as_joints(array: F64) -> F64 | None:
 def stands_at_zero(arrays: Mapping[str, NDArray[Any]]) -> bool:
     """Whether an archive says that its floor lies at 0, as those of `choreo retarget` do."""
     value = arrays.get(FLOOR)
-    return value is not None and value.shape == () and value.dtype.kind in "fiu" and float(value) == 0.0
+    return value is not None and value.size == 1 and value.dtype.kind in "fiu" and not value.any()
 
 
 def array_of(source: Source, member: str | None = None) -> tuple[F64, float | None]:

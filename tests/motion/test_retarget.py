@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from choreo_cli.errors import DataError, NoInputError, UsageError
+from choreo_cli.export.npz import npz_bytes
 from choreo_cli.motion import retarget_job, retarget_plan
 from choreo_cli.motion.choreo25 import decode, encode
 from choreo_cli.motion.dancer import choreograph, poses, write_score
@@ -93,11 +94,11 @@ def test_the_floor_that_was_written_is_kept(tmp_path, clip):
     (tmp_path / "clip.bvh").write_bytes(data.replace(b"OFFSET 0.000000", b"OFFSET 0.00000", 1))
     edited = read(Source.of(tmp_path / "clip.bvh"))  # no longer what the sidecar was made for
     assert any(a.startswith("floor: moved") for a in edited.assumptions)
-    np.savez(tmp_path / "j.npz", **joints_arrays(joints, 30.0))
+    (tmp_path / "j.npz").write_bytes(npz_bytes(joints_arrays(joints, 30.0)))
     found = open_motion(tmp_path / "j.npz", Asked()).prepared
     assert found is not None and np.abs(found.joints - joints).max() < 1e-5
     arrays, body = smpl_of(lifted)
-    np.savez(tmp_path / "s.npz", **arrays)
+    (tmp_path / "s.npz").write_bytes(npz_bytes(arrays))
     (tmp_path / "s.body.json").write_bytes(sealed.dumps(body))
     found = open_motion(tmp_path / "s.npz", Asked(body=str(tmp_path / "s.body.json"))).prepared
     assert found is not None and np.abs(found.joints - joints).max() < 0.5e-3
