@@ -220,6 +220,8 @@ class Performance:
                 self.watch.close()
             if self.teacher is not None:
                 self.teacher.close()
+                if self.teacher.rest:
+                    self.warn(self.teacher.rest, "lesson")
         piped = summary.sources.get("-", {})
         if piped.get("samples") == 0 and summary.reason == "ended":
             why = f", {piped['refused']} lines were refused, first {piped['first_refused']}" if piped["refused"] else ""

@@ -115,6 +115,21 @@ def test_events_on_stdout_are_json_lines_and_nothing_else(choreo: Choreo) -> Non
     assert [e["kind"] for e in lines[1:-1]] == ["start", "stop"]
 
 
+def test_events_that_cannot_be_kept_are_told_before_or_after_the_show(choreo: Choreo, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    play = ("run-live", "--speed", "max", "--for", 1, "--out", "loop:", "-q", "--events")
+    done = choreo(*play, "file/events.jsonl")
+    assert done.returncode == 73 and b"cannot write the events: file/events.jsonl" in done.stderr, done.stderr
+    assert done.stderr.count(b"\n") == 1
+    done = choreo(*play, "/dev/full", "-o", "kept")
+    assert done.returncode == 74 and b"events were lost: /dev/full: No space left" in done.stderr, done.stderr
+    assert (tmp_path / "kept" / "sessions.json").exists() and choreo("inspect", "kept/sim/events.jsonl").returncode == 0
+    child = started(*play[1:], "-", cwd=tmp_path)
+    assert child.stdout is not None and child.stderr is not None
+    child.stdout.close()
+    assert (child.stderr.read(), child.wait(30)) == (b"", 0), "a reader that goes away is no fault of the show"
+
+
 def test_the_live_path_never_imports_torch(choreo: Choreo, tmp_path: Path) -> None:
     code = (
         "import sys; from choreo_cli.__main__ import main\n"
