@@ -91,6 +91,21 @@ def test_rows_in_a_pipe_are_the_clip(choreo, tmp_path: Path) -> None:
     assert (rows[0]["yaw0"], rows[0]["x0"]) == (clip.header.yaw0, clip.header.x0)
 
 
+def test_recorded_streams_and_rows_are_known(choreo, tmp_path: Path) -> None:
+    record(tmp_path / "in.jsonl", 1.0)
+    assert choreo("capture", "stream", "--source", "jsonl:in.jsonl", "--rows", "out.rows").returncode == 0
+    for name in ("in.jsonl", "out.rows"):
+        done = choreo("check", name)
+        assert (done.returncode, done.stdout) == (0, b""), done.stdout
+        assert choreo("inspect", name).returncode == 0
+    whole = (tmp_path / "out.rows").read_bytes()
+    lines = whole.splitlines(keepends=True)
+    spoiled = (whole[:2000], b"".join(lines[:-1]), b"".join([*lines[:3], lines[2], *lines[3:]]), whole + lines[2])
+    for k, data in enumerate(spoiled):
+        (tmp_path / f"{k}.rows").write_bytes(data)
+        assert choreo("check", f"{k}.rows").returncode == 1, k
+
+
 def test_fuse_clean_and_sync_are_a_pipe(choreo, tmp_path: Path) -> None:
     path = record(tmp_path / "s.jsonl", seconds=12.0, sensors=(sim.Sensor("phone", "pose", 30.0, 0.01),))
     fused = choreo("capture", "fuse", path, "-o", "fused", "--fps", "30")
