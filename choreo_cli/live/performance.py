@@ -295,6 +295,7 @@ class Performance:
     def _map_fault(self, why: str) -> None:
         if why != self._fault:
             self._fault = why
+            self.remarks.append(why)
             self.tell(why, "map", state="refused")
 
     def tell(self, text: str, kind: str = "model", **facts: Any) -> None:

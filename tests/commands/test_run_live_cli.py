@@ -220,8 +220,9 @@ def test_map_and_model_are_read_again_while_it_plays(tmp_path: Path) -> None:
         until(log, "model", "stays as it was")
     finally:
         child.terminate()
-        child.communicate(timeout=20)
+        _, remarks = child.communicate(timeout=20)
     assert child.returncode == 143
+    assert remarks.count(b"map.yaml:1: throttle_ms") == 1, "without meters the line is named on stderr"
 
 
 def test_a_show_file_holds_it_all_and_options_win(choreo: Choreo, tmp_path: Path) -> None:
