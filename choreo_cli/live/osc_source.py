@@ -32,7 +32,10 @@ def bind_udp(host: str, port: int, name: str) -> socket.socket:
 
     Raises:
         UnavailableError: the port is taken, or the address is none of this machine's.
+        UsageError: no address; a socket would take that for every one.
     """
+    if not host:
+        raise UsageError(f"{name}: the address to listen at is empty", hint=f"--listen {LOOPBACK}")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     made = socket.socket(family, socket.SOCK_DGRAM)
     try:

@@ -426,3 +426,8 @@ def test_what_comes_and_is_of_no_use_is_not_called_silence(preset: str | None, p
     if preset is None:
         fed(source, encode("/choreo/hr", [60.0]))
         assert source.useless() == "" and not any("packets came" in said for said in source.said())
+
+
+def test_an_empty_address_is_not_every_address() -> None:
+    with pytest.raises(UsageError, match="the address to listen at is empty"):
+        osc_source.bind_udp("", 0, "osc:0")
