@@ -315,6 +315,9 @@ def _mocap(folder: Path) -> None:
     """Motion as other tools keep it: each by the writer that the tests of its reader use."""
     import pickle
 
+    from formats import tables
+    from formats.media import CAPTURE_LEDGER
+
     sys.path.insert(0, str(TOP / "tests" / "formats"))
     import test_foreign_acclaim as acclaim
     import test_foreign_body_arrays as arrays
@@ -333,6 +336,11 @@ def _mocap(folder: Path) -> None:
         np.save(folder / f"{name}.npy", values.astype(np.float32))
     np.savez(folder / "joints.npz", joints=arrays.JOINTS.astype(np.float32), fps=30.0)
     np.savez(folder / "amass.npz", **arrays.layouts()["float32"])
+    due = np.arange(60) * 16_667 + 500_000
+    tables.write_table(folder.parent / "capture_ledger.parquet", CAPTURE_LEDGER, {
+        "shown_us": due - 25_000, "due_us": due, "newest_us": due - 9_000, "arrival_us": due - 1_000,
+        "work_us": 1_000.0 + 50.0 * np.sin(np.arange(60)),
+    })  # fmt: skip
 
 
 def _motion(folder: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -283,7 +282,7 @@ def row_line(t_us: int, channels: NDArray[np.float32]) -> bytes:
 def keep_stream(
     capture: Capture, refused: Refused, frames: list[Frame], fps: float, folder: Folder, source: str
 ) -> list[dict[str, Any]]:
-    """Write what a live capture made: the clip, its ledger as NPZ and in words; the entries.
+    """Write what a live capture made: the clip, its ledger as a table and in words; the entries.
 
     Raises:
         DataError: no frame came out.
@@ -294,18 +293,25 @@ def keep_stream(
     path = Path(rest) if kind == "jsonl" else Path(source)
     item = Item(path, path.name if kind == "jsonl" else source, "capture")
     sidecars = [
-        ("ledger", ".ledger.npz", ledger_bytes(capture)),
+        ("ledger", ".ledger.parquet", ledger_bytes(capture)),
         ("latency", ".latency.json", json.dumps(report["latency"], indent=1).encode() + b"\n"),
     ]
     return [write(Made(clip, report, "captured", capture.head.synthetic, sidecars), item, folder)]
 
 
 def ledger_bytes(capture: Capture) -> bytes:
-    """The ledger as NPZ: the columns of `Ledger`, one row a frame: int64 microseconds and float64 of work."""
-    book, out = capture.ledger, io.BytesIO()
-    np.savez(
-        out, shown_us=np.array(book.shown_us, np.int64), due_us=np.array(book.due_us, np.int64),
-        newest_us=np.array(book.newest_us, np.int64), arrival_us=np.array(book.arrival_us, np.int64),
-        work_us=np.array(book.work_us, np.float64),
-    )  # fmt: skip
-    return out.getvalue()
+    """The ledger as `choreo.capture_ledger/1`: one row a frame."""
+    from tempfile import TemporaryDirectory
+
+    from formats.media import CAPTURE_LEDGER
+    from formats.tables import write_table
+
+    book = capture.ledger
+    columns = {
+        name: np.array(getattr(book, name), np.float64 if name == "work_us" else np.int64)
+        for name in CAPTURE_LEDGER.names
+    }
+    with TemporaryDirectory(prefix="choreo-") as folder:
+        path = Path(folder) / "ledger.parquet"
+        write_table(path, CAPTURE_LEDGER, columns)
+        return path.read_bytes()

@@ -41,9 +41,13 @@ class Kind:
 def tables() -> dict[str, Table]:
     """Every table that lies in a Parquet file of ours, by schema name."""
     from formats.columns import CONTEXT, CONTROLS, FRAMES, LATENTS, LEDGER, PREFERENCES, SENT, WINDOWS
+    from formats.media import CAPTURE_LEDGER
     from formats.poses import POSES
 
-    return {t.schema: t for t in (CONTEXT, CONTROLS, FRAMES, LATENTS, LEDGER, POSES, PREFERENCES, SENT, WINDOWS)}
+    known = (
+        CAPTURE_LEDGER, CONTEXT, CONTROLS, FRAMES, LATENTS, LEDGER, POSES, PREFERENCES, SENT, WINDOWS,
+    )  # fmt: skip
+    return {t.schema: t for t in known}
 
 
 def readers() -> tuple[Reader, ...]:

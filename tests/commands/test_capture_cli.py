@@ -17,6 +17,8 @@ from choreo_cli.motion.capture_log import head_line, reading_line
 from choreo_cli.motion.choreo25 import decode, encode
 from choreo_cli.motion.cleanup import facts, jerk_limit
 from formats import manifest, motion_npz
+from formats.media import CAPTURE_LEDGER
+from formats.tables import read_table
 
 PHONE_AND_WATCH = (sim.STUDIO[0], sim.STUDIO[2])
 
@@ -46,8 +48,8 @@ def test_phone_and_watch_become_choreo25(choreo, tmp_path: Path) -> None:
     clip = motion_npz.read(tmp_path / "out" / entry["path"])
     assert entry["synthetic"] and entry["fps"] == 60.0 and entry["n_frames"] == len(clip.channels) > 200
     _, truth = sim.danced(0, 4.0)
-    book = np.load(tmp_path / "out" / "capture.ledger.npz")
-    shown = book["shown_us"]
+    book = read_table(tmp_path / "out" / "capture.ledger.parquet", CAPTURE_LEDGER)
+    shown = book.column("shown_us").to_numpy()
     assert (np.diff(shown) > 16_000).all() and len(shown) == len(clip.channels)
     error = np.linalg.norm(decode(clip) - truth[np.round(shown * 240 / 1e6).astype(int)], axis=-1).mean(1)
     assert error[(shown > 600_000) & (shown < 1_900_000)].mean() < 0.065
@@ -313,7 +315,9 @@ def test_image_points_are_lifted_placed_and_fused_live(choreo, tmp_path: Path) -
     done = choreo("capture", "stream", "--source", "jsonl:s.jsonl", "-o", "out", "--lifter", net, "--json", "-q")
     assert done.returncode == 0, done.stderr
     clip = motion_npz.read(tmp_path / "out" / "capture.npz")
-    shown = np.load(tmp_path / "out" / "capture.ledger.npz")["shown_us"] / 1e6
+    book = read_table(tmp_path / "out" / "capture.ledger.parquet", CAPTURE_LEDGER)
+    shown = book.column("shown_us").to_numpy() / 1e6
+    assert choreo("check", "out/capture.ledger.parquet").returncode == 0
     want = pose[0] + 0.25 * np.sin(np.pi * shown)[:, None] * np.array([1.0, 0.0, 0.0])
     away = np.abs(decode(clip)[:, 0] - want)[shown > 0.8].mean(0)
     assert away[0] < 0.03 and away[1] < 0.05 and away[2] < 0.12, away  # depth is known least
