@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from choreo_cli.motion.capture_stream import Capture, Frame, StepLifter, clip_of
 from choreo_cli.motion.choreo25 import clamp, decode, encode
 from choreo_cli.motion.cleanup import CleanOptions, clean, facts
 from choreo_cli.motion.retarget_inputs import Asked, open_motion
-from choreo_cli.motion.retarget_plan import Item, Work
+from choreo_cli.motion.retarget_plan import Folder, Item, Work
 from choreo_cli.motion.skeleton import canonical_skeleton, stature
 from formats import motion_npz
 from formats.atomic import sha256_file, write_bytes
@@ -52,17 +52,6 @@ class Made:
     rig: str = "choreo25"
     synthetic: bool = False
     sidecars: list[tuple[str, str, bytes]] = field(default_factory=list)
-
-
-class Folder(Protocol):
-    """Where results go; `choreo_cli.outputs.OutputFolder` is one."""
-
-    path: Path
-    created_by: dict[str, Any]
-
-    def add(self, role: str, relative: str, sha256: str) -> None: ...
-
-    def write(self, role: str, relative: str, data: bytes) -> None: ...
 
 
 Change = Callable[[Item], Made]
@@ -301,17 +290,12 @@ def keep_stream(
 
 def ledger_bytes(capture: Capture) -> bytes:
     """The ledger as `choreo.capture_ledger/1`: one row a frame."""
-    from tempfile import TemporaryDirectory
-
     from formats.media import CAPTURE_LEDGER
-    from formats.tables import write_table
+    from formats.tables import encode_table
 
     book = capture.ledger
     columns = {
         name: np.array(getattr(book, name), np.float64 if name == "work_us" else np.int64)
         for name in CAPTURE_LEDGER.names
     }
-    with TemporaryDirectory(prefix="choreo-") as folder:
-        path = Path(folder) / "ledger.parquet"
-        write_table(path, CAPTURE_LEDGER, columns)
-        return path.read_bytes()
+    return encode_table(CAPTURE_LEDGER, columns)

@@ -20,7 +20,7 @@ from formats.foreign.completion import complete
 from formats.foreign.joints import CANONICAL, canonical_names
 from formats.foreign.model import PoseStream
 from formats.foreign.pose_clock import snap_rate
-from formats.foreign.pose_space import LEG_SHARE
+from formats.proportions import LEG_SHARE
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]

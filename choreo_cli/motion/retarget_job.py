@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from choreo_cli.errors import ChoreoError, DataError
 from choreo_cli.motion.prepare import lines_of
 from choreo_cli.motion.retarget import How, convert
 from choreo_cli.motion.retarget_inputs import OWN, open_motion
-from choreo_cli.motion.retarget_plan import Item, Work
+from choreo_cli.motion.retarget_plan import Folder, Item, Work
 from formats.atomic import sha256_file, write_bytes
 from formats.errors import FormatError
 from formats.foreign.pose_build import SYNTHETIC
@@ -25,17 +25,6 @@ from formats.manifest import decode
 LEFT_OUT = "left_out.jsonl"
 # What a hostile file may still raise inside a reader or the arithmetic after it.
 _STRANGE = (ValueError, IndexError, KeyError, TypeError, OverflowError, ZeroDivisionError, np.linalg.LinAlgError)
-
-
-class Folder(Protocol):
-    """Where results go; `choreo_cli.outputs.OutputFolder` is one."""
-
-    path: Path
-    created_by: dict[str, Any]
-
-    def add(self, role: str, relative: str, sha256: str) -> None: ...
-
-    def write(self, role: str, relative: str, data: bytes) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Protocol
 
 from choreo_cli.errors import NoInputError, UsageError
 from formats import sealed
@@ -37,6 +37,17 @@ class Item:
     name: str
     carried: dict[str, Any] = field(default_factory=dict)
     expected: str | None = None
+
+
+class Folder(Protocol):
+    """Where results go; `choreo_cli.outputs.OutputFolder` is one."""
+
+    path: Path
+    created_by: dict[str, Any]
+
+    def add(self, role: str, relative: str, sha256: str) -> None: ...
+
+    def write(self, role: str, relative: str, data: bytes) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ import numpy as np
 
 from formats.foreign.joints import CANONICAL
 from formats.foreign.model import F64
-from formats.foreign.pose_space import LEG_SHARE, metres_of_height, turn_up
+from formats.foreign.pose_space import metres_of_height, turn_up
+from formats.proportions import LEG_SHARE
 
 TARGET_M = 1.70
 """Stature of a body whose unit cannot be told."""
