@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from choreo_cli.audio.render_band import Arrangement, Phrase
-from choreo_cli.motion.dancer_body import STATURE_M, pose_body
+from choreo_cli.motion.dancer_body import pose_body
 from choreo_cli.motion.dancer_figures import WORDS, Ground, Part, lay
 from choreo_cli.motion.dancer_styles import ARMS, HIGH, LOW, NAMES, REST, STYLES, Dancer, Style, child
 from formats.motion_npz import MotionClip
