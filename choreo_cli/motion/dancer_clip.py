@@ -18,6 +18,7 @@ from choreo_cli.motion.dancer_body import pose_body
 from choreo_cli.motion.dancer_figures import WORDS, Ground, Part, lay
 from choreo_cli.motion.dancer_styles import ARMS, HIGH, LOW, NAMES, REST, STYLES, Dancer, Style, child
 from formats.motion_npz import MotionClip
+from formats.proportions import STATURE_M
 
 F64 = NDArray[np.float64]
 
