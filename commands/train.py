@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
-from dataclasses import replace
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
-from choreo_cli import options, streams
+from choreo_cli import options
 from choreo_cli.errors import ExitCode, UsageError
-
-if TYPE_CHECKING:
-    from choreo_cli.training.job import Around, Asked
-    from choreo_cli.training.recipe import Job
+from commands import train_options as opt
+from commands.train_out import job_of, show_plan, show_run, train_all
 
 app = options.app()
 EXITS = (
@@ -31,56 +22,35 @@ EXAMPLES = (
     ("choreo train lifting --set dancers=4 --epochs 1 -o lift", "Image points to joints, from synthetic dances"),
 )
 
-Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="rps mapper lookahead gesture reward lifting flow ddim.")]
-Input = Annotated[
-    Path | None, typer.Argument(metavar="INPUT", help="Manifest, folder, pack or Parquet; - or nothing reads stdin.")
-]
-Out = Annotated[Path | None, typer.Option("-o", "--out", metavar="DIR", help="Run folder to write into.")]
-Epochs = Annotated[int | None, typer.Option("--epochs", min=1, help="Short for --set epochs=N.")]
-Seeds = Annotated[str, typer.Option("--seeds", metavar="N[,N...]", help="A run folder seed-N each, and a summary.")]
-Only = Annotated[int | None, typer.Option("--only", metavar="N", help="Of --seeds, train this one alone.")]
-Resume = Annotated[str, typer.Option("--resume", metavar="auto|no", help="Go on with a run that was stopped.")]
-Overfit = Annotated[int, typer.Option("--overfit", min=0, metavar="N", help="Train on N items only: a test.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, from a few real steps.")]
-Targets = Annotated[Path | None, typer.Option("--targets", metavar="FILE", help="Recorded controls to learn.")]
-Pairs = Annotated[Path | None, typer.Option("--pairs", metavar="FILE", help="CSV points,joints,group: lift by these.")]
-Mode = Annotated[str | None, typer.Option("--mode", metavar="window|stream", help="How the mapper will be run.")]
-Form = Annotated[str | None, typer.Option("--form", metavar="hidden|literal", help="Which form of the loss.")]
-Latents = Annotated[Path | None, typer.Option("--latents", metavar="DIR", help="Latents of every session go there.")]
-Controls = Annotated[Path | None, typer.Option("--controls", metavar="DIR", help="Controls of every session go there.")]
-Sync = Annotated[str, typer.Option("--sync", metavar="DEST", help="Copy to a folder or host:path at checkpoints.")]
-TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Event files in the run folder.")]
-Wandb = Annotated[bool, typer.Option("--wandb", help="Weights & Biases in the run folder, offline.")]
-
 
 @app.command()
 def train(
-    recipe: Recipe,
-    source: Input = None,
+    recipe: opt.Recipe,
+    source: opt.Input = None,
     *,
-    out: Out = None,
+    out: opt.Out = None,
     sets: options.Sets = None,
     config: options.ConfigFile = None,
-    epochs: Epochs = None,
+    epochs: opt.Epochs = None,
     seed: options.Seed = 0,
-    seeds: Seeds = "",
-    only: Only = None,
+    seeds: opt.Seeds = "",
+    only: opt.Only = None,
     device: options.Device = "auto",
-    resume: Resume = "auto",
-    overfit: Overfit = 0,
-    dry_run: DryRun = False,
+    resume: opt.Resume = "auto",
+    overfit: opt.Overfit = 0,
+    dry_run: opt.DryRun = False,
     split: options.Split = None,
     fold: options.Fold = None,
     rps: options.RpsRun = None,
-    targets: Targets = None,
-    pairs: Pairs = None,
-    mode: Mode = None,
-    form: Form = None,
-    latents: Latents = None,
-    controls: Controls = None,
-    sync: Sync = "",
-    tensorboard: TensorBoard = False,
-    wandb: Wandb = False,
+    targets: opt.Targets = None,
+    pairs: opt.Pairs = None,
+    mode: opt.Mode = None,
+    form: opt.Form = None,
+    latents: opt.Latents = None,
+    controls: opt.Controls = None,
+    sync: opt.Sync = "",
+    tensorboard: opt.TensorBoard = False,
+    wandb: opt.Wandb = False,
     root: options.Roots = None,
     force: options.Force = False,
     wait: options.Wait = 0.0,
@@ -118,83 +88,14 @@ def train(
         raise UsageError("missing option '-o' / '--out'", hint="see choreo train --help")
     track.need(tensorboard, wandb)
     place, reason = choose_device(device)
-    job = _job(module, recipe, source, resolved, chosen, several[0] if several else seed, root)
+    job = job_of(module, recipe, source, resolved, chosen, several[0] if several else seed, root)
     asked = Asked(recipe, module, job, place, reason, overfit, resume == "auto", force)
     if out is None or dry_run:
-        return _show_plan(asked, json=json, table=table)
+        return show_plan(asked, json=json, table=table)
     if wandb:
         os.environ.update(track.WANDB_ENV)
     trackers = track.makers(tensorboard, wandb, resolved)
-    doc = _train_all(asked, several, only, out, (sync, trackers), wait=wait, quiet=quiet, log=log_json)
+    doc = train_all(asked, several, only, out, (sync, trackers), wait=wait, quiet=quiet, log=log_json)
     if doc:
-        _show_run(doc, out, json=json, table=table)
+        show_run(doc, out, json=json, table=table)
     return int(ExitCode.OK)
-
-
-def _job(
-    module: Any, recipe: str, source: Path | None, config: Any, chosen: dict[str, Any], seed: int, root: Any
-) -> Job:
-    from choreo_cli.training.recipe import Job
-    from choreo_cli.training.source import manifest_of, stands_alone
-
-    named = source if source is not None and str(source) != "-" else None
-    file = manifest_of(named, module.READS) if named is not None else None
-    read = file or (named is None and not (source is None and stands_alone(module, config, chosen)))
-    manifest = streams.read_manifest(file, f"train {recipe}", module.READS) if read else None
-    return Job(named, manifest, config, seed, chosen, options.root_overrides(root))
-
-
-def _show_plan(asked: Asked, *, json: bool, table: bool) -> int:
-    from choreo_cli.training import plan
-    from choreo_cli.training.job import open_job
-    from formats.sealed import dumps
-
-    found = plan.dry_run(open_job(asked))
-    lines = partial(streams.columns, plan.rows(found), ("what", "value"))
-    streams.emit(dumps(found), lines, out=None, json=json, as_table=table, keep="nothing was written; -o DIR trains it")
-    return int(ExitCode.OK)
-
-
-def _show_run(doc: bytes, out: Path, *, json: bool, table: bool) -> None:
-    from choreo_cli.training.table import run_table
-
-    lines = partial(run_table, doc, out, streams.columns)
-    streams.emit(doc, lines, out=None, json=json, as_table=table, keep=f"kept in {out}; see choreo report {out}")
-
-
-def _train_all(
-    asked: Asked, seeds: list[int], only: int | None, out: Path, carried: tuple[str, Any], *, wait: float, quiet: bool,
-    log: Path | None,
-) -> bytes:  # fmt: skip
-    """One run, or each seed in a folder of its own and then the summary; with `--only` the run itself."""
-    from choreo_cli.outputs import OutputFolder
-    from choreo_cli.progress import Progress
-    from choreo_cli.training import job, sync
-    from choreo_cli.training import seeds as many
-
-    with Progress(f"train {asked.recipe}", quiet=quiet, log=log) as bar:
-        copy = sync.Sync(out, carried[0], os.environ, bar.note) if carried[0] else None
-        around = job.Around(sys.argv[1:], bar, bar.note, copy, carried[1])
-        if not seeds:
-            return _train(asked, out, around, wait)
-        around = replace(around, starting=partial(many.invalidate, out))
-        for number in seeds if only is None else [only]:
-            doc = _train(asked.with_seed(number), out / many.folder_of(number), around, wait)
-        if not doc:
-            return doc
-        whole = many.summarise(doc, out, seeds, partial(OutputFolder, out, "run"), around, wait)
-        return whole if only is None else doc
-
-
-def _train(asked: Asked, out: Path, around: Around, wait: float) -> bytes:
-    """One run; empty in the processes of a torchrun launch that do not write."""
-    from choreo_cli.outputs import OutputFolder, output_folder
-    from choreo_cli.runtime import process_rank
-    from choreo_cli.training import job
-
-    opened = job.open_job(asked)
-    if process_rank():
-        job.follow(opened, OutputFolder(out, "run", opened.created_by))
-        return b""
-    with output_folder(out, "run", opened.created_by, wait_s=wait) as folder:
-        return job.run(opened, folder, around)

@@ -96,10 +96,13 @@ def locate(path: str, folders: Sequence[Path]) -> Path | None:
 def of_folder(folder: Path) -> list[Listed]:
     """Every motion file under a folder; its music is the sound or feature file of the same name beside it.
 
+    Hidden files and folders are passed over: the shards of an earlier training lie in one.
+
     Raises:
         NoInputError: there is no motion file.
     """
-    files = [p for p in sorted(folder.rglob("*")) if p.is_file() and not p.name.startswith(".")]
+    shown = (p for p in sorted(folder.rglob("*")) if not any(n.startswith(".") for n in p.relative_to(folder).parts))
+    files = [p for p in shown if p.is_file()]
     sounds = {p.with_suffix(""): p for p in files if p.suffix.lower() in SOUND}
     feats = {p for p in files if ".dance-" in p.name or p.name.endswith((".music.npy", ".music.npz"))}
     found = []

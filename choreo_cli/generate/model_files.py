@@ -18,7 +18,7 @@ from choreo_cli.generate.flow import Flow
 from choreo_cli.generate.guidance import Guidance
 from choreo_cli.generate.sampling import Defaults, Forward, Process, Sampler, guidance_of
 from choreo_cli.runtime import TORCH_LINE
-from formats import checkpoint
+from formats import checkpoint, sealed
 from formats.checkpoint import CARD, WEIGHTS, Checkpoint
 from formats.errors import FormatError
 
@@ -57,6 +57,11 @@ class Model:
     def recipe(self) -> str:
         return self.checkpoint.recipe
 
+    @property
+    def identity(self) -> str:
+        """sha256 of the weights."""
+        return self.checkpoint.sha256
+
     def process(self) -> Process:
         """How it is sampled."""
         return PROCESSES[self.facts["process"]](self.facts)
@@ -83,14 +88,28 @@ class Model:
 
     def sampler(self, forward: Forward | None = None, device: str = "cpu") -> Sampler:
         """A sampler of the network, or of another callable with its inputs (an ONNX session)."""
-        return sampler_from(forward or torch_forward(self.network(), device), self.shape, self.facts, self.stats)
+        return sampler_from(
+            forward or torch_forward(self.network(), device), self.shape, self.facts, self.stats, self.identity
+        )
 
 
-def sampler_from(forward: Forward, shape: Shape, facts: Mapping[str, Any], stats: Stats) -> Sampler:
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What the sidecar of an export says of its graph; see `Model`. `identity` is the sha256 of the graph."""
+
+    recipe: str
+    shape: Shape
+    facts: Mapping[str, Any]
+    stats: Stats
+    identity: str
+
+
+def sampler_from(forward: Forward, shape: Shape, facts: Mapping[str, Any], stats: Stats, identity: str = "") -> Sampler:
     """A sampler of a callable (`torch_forward`, an ONNX session), as a card's facts say."""
     return Sampler(
         forward, stats, PROCESSES[facts["process"]](facts), shape.width, shape.frames, float(facts["fps"]),
         defaults_of(facts), bool(facts.get("guided", False)), bool(facts.get("sized", False)),
+        bool(facts.get("baked", False)), identity,
     )  # fmt: skip
 
 
@@ -150,18 +169,42 @@ def open_model(folder: str | Path) -> Model:
     Raises:
         FormatError: none is there, of another recipe, damaged, or a card that says too little.
     """
+    found = checkpoint.read(folder)
+    return Model(found, *_checked(found.recipe, found.arch, found.facts, Path(folder) / CARD))
+
+
+def open_export(folder: str | Path) -> Exported:
+    """Read the sidecar of `choreo export onnx`: a checkpoint's card (`recipe`, `arch`, `facts`, `files`) of a graph.
+
+    Raises:
+        FormatError: none is there, of another kind, damaged, or without what a sampler needs.
+    """
+    file = Path(folder) / CARD
+    try:
+        card = sealed.parse(file.read_bytes(), file=file)
+    except FileNotFoundError:
+        raise FormatError(f"no {CARD} beside the graph", file=file) from None
+    if not str(card.get("schema", "")).startswith("choreo.export/"):
+        raise FormatError(f"the file holds {card.get('schema')}, need choreo.export/1", file=file)
+    for key, kind in (("recipe", str), ("arch", dict), ("facts", dict), ("files", dict)):
+        if not isinstance(card.get(key), kind):
+            raise FormatError("missing or of the wrong type", file=file, field=key)
+    shape, stats = _checked(card["recipe"], card["arch"], card["facts"], file)
+    graph = sorted(name for name in card["files"] if str(name).endswith(".onnx"))
+    return Exported(card["recipe"], shape, card["facts"], stats, str(card["files"][graph[0]]) if graph else "")
+
+
+def _checked(recipe: str, arch: Mapping[str, Any], facts: Mapping[str, Any], file: Path) -> tuple[Shape, Stats]:
     import msgspec
 
-    found = checkpoint.read(folder)
-    file = Path(folder) / CARD
-    if found.recipe not in RECIPES:
-        raise FormatError(f"the model is {found.recipe}, need {' or '.join(RECIPES)}", file=file)
+    if recipe not in RECIPES:
+        raise FormatError(f"the model is {recipe}, need {' or '.join(RECIPES)}", file=file)
     try:
-        shape = msgspec.convert(dict(found.arch), Shape)
+        shape = msgspec.convert(dict(arch), Shape)
     except msgspec.ValidationError as e:
         raise FormatError(f"arch of another network: {e}", file=file, field="arch") from None
-    _check_facts(found.facts, file)
-    return Model(found, shape, _stats(found.facts["stats"], shape, file))
+    _check_facts(facts, file)
+    return shape, _stats(facts["stats"], shape, file)
 
 
 def _check_facts(facts: Mapping[str, Any], file: Path) -> None:

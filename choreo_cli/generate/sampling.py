@@ -57,6 +57,8 @@ class Sampler:
         defaults: Steps, solver and guidance.
         guided: The guidance weight is an input of the (distilled) model, and not a second evaluation.
         sized: The step size is an input of the model.
+        baked: Guidance was distilled into the model: there is none to choose.
+        identity: sha256 of the weights or the graph.
         nfe: Evaluations of the network in the last `sample`.
         rows: Rows that went through it for each clip: evaluations times guidance branches.
     """
@@ -70,12 +72,25 @@ class Sampler:
     defaults: Defaults = Defaults()
     guided: bool = False
     sized: bool = False
+    baked: bool = False
+    identity: str = ""
     nfe: int = 0
     rows: int = 0
 
     @property
     def audio_width(self) -> int:
+        """Features of a frame of music; 0 for a model that listens to nothing."""
         return int(self.stats.audio_mean.shape[0])
+
+    @property
+    def steps(self) -> int:
+        """Steps that are taken unless it is said otherwise."""
+        return self.defaults.steps
+
+    @property
+    def cfg(self) -> Guidance | None:
+        """Guidance unless it is said otherwise; None when it is part of the model."""
+        return None if self.baked else self.defaults.guidance
 
     def sample(
         self,
@@ -112,7 +127,7 @@ class Sampler:
 
         Raises:
             DataError: conditions of another shape, longer than a window, or not finite; a model that diverges.
-            UsageError: an unknown task or solver.
+            UsageError: an unknown task or solver, or guidance of a model that has it built in.
         """
         given = self._conditions(audio, known, mask, task, text, clips, frames)
         guidance = self._guidance(cfg)
@@ -136,6 +151,10 @@ class Sampler:
 
     def _guidance(self, cfg: float | Guidance | None) -> Guidance:
         base = self.defaults.guidance
+        if self.baked:
+            if cfg is not None:
+                raise UsageError("guidance is part of this distilled model", hint="leave --cfg out")
+            return PLAIN
         if cfg is None:
             return base
         return cfg if isinstance(cfg, Guidance) else Guidance(float(cfg), base.text, base.low, base.high)

@@ -246,7 +246,21 @@ def test_a_folder_takes_the_sound_of_the_same_name(tmp_path: Path) -> None:
     assert len(s.clips) == 3 and s.audio_width == 35
     assert [c.synthetic for c in s.clips] == [False, True, True] and not s.synthetic
     assert max(s.store.place[:, 2]) <= 30 * 3.0 + 17 and any("outside the music" in n for n in s.notes)
-    assert len(MotionSet.open(tmp_path, frames=32).clips) == 3  # the caches beside the sounds are no motions
+    again = MotionSet.open(tmp_path, frames=32)
+    assert len(again.clips) == 3  # the caches beside the sounds are no motions
+
+
+def test_hidden_folders_of_a_folder_are_passed_over(tmp_path: Path) -> None:
+    for k in range(2):
+        motion_npz.write(tmp_path / f"dance{k}.npz", make_clip(k))
+    first = MotionSet.open(tmp_path, frames=32, audio=False)
+    assert [p.name for p in (tmp_path / ".choreo-motions").iterdir()] == [first.sha256[:16]]
+    (tmp_path / ".trash" / "old").mkdir(parents=True)
+    motion_npz.write(tmp_path / ".trash" / "old" / "gone.npz", make_clip(3))
+    again = MotionSet.open(tmp_path, frames=32, audio=False)
+    assert again.sha256 == first.sha256 and [c.name for c in again.clips] == ["dance0.npz", "dance1.npz"]
+    assert not [n for n in again.notes if n.startswith("left out")]
+    assert len(list((tmp_path / ".choreo-motions").iterdir())) == 1  # the same shards, found again
 
 
 def test_feature_files_of_others_stand_in_for_sound(tmp_path: Path) -> None:
