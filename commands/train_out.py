@@ -61,7 +61,7 @@ def train_all(
     from choreo_cli.training import job, sync
     from choreo_cli.training import seeds as many
 
-    with Progress(f"train {asked.recipe}", quiet=quiet, log=log) as bar:
+    with Progress(asked.command, quiet=quiet, log=log) as bar:
         copy = sync.Sync(out, carried[0], os.environ, bar.note) if carried[0] else None
         around = job.Around(sys.argv[1:], bar, bar.note, copy, carried[1])
         if not seeds:

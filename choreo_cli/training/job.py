@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from choreo_cli import runtime
 from choreo_cli.errors import CantCreateError, ChoreoError, ExitCode
-from choreo_cli.training.recipe import Job, LaneModule, Recipe, RunFiles
+from choreo_cli.training.recipe import Job, LaneModule, Prepares, Recipe, RunFiles
 from choreo_cli.training.runlog import LOG, STATUS, Curves, Heartbeat
 from choreo_cli.training.sync import TIMEOUT_S, Sync
 from choreo_cli.training.track import Tracker
@@ -57,6 +57,7 @@ class Asked:
         overfit: Train on this many items only, 0 for all.
         resume: Go on from a state that a stopped run left.
         force: Do it again although it was done.
+        words: What is done, as provenance and progress name it; `train RECIPE` when empty.
     """
 
     recipe: str
@@ -67,6 +68,11 @@ class Asked:
     overfit: int = 0
     resume: bool = True
     force: bool = False
+    words: str = ""
+
+    @property
+    def command(self) -> str:
+        return self.words or f"train {self.recipe}"
 
     def with_seed(self, seed: int) -> Asked:
         return replace(self, job=replace(self.job, seed=seed))
@@ -103,15 +109,13 @@ class Opened:
 
     @property
     def command(self) -> str:
-        return f"train {self.asked.recipe}"
+        return self.asked.command
 
 
 def open_job(asked: Asked) -> Opened:
     """Open the data of a recipe. Raises what its lane raises: FormatError, NoInputError, UsageError, DataError."""
     recipe = asked.module.open_recipe(asked.job)
-    made_by = runtime.provenance(
-        f"train {asked.recipe}", parameters(asked, recipe.config), recipe.inputs, seed=asked.job.seed
-    )
+    made_by = runtime.provenance(asked.command, parameters(asked, recipe.config), recipe.inputs, seed=asked.job.seed)
     made_by["deterministic"] = asked.device == "cpu"
     return Opened(asked, recipe, made_by)
 
@@ -189,17 +193,20 @@ def follow(opened: Opened, folder: RunFolder) -> None:
     """Take part in a training that another process of the same launch leads: compute, write nothing."""
     if done_before(opened, folder) is None:
         with runtime.deferred_signals() as signals:
-            _fit(opened, folder.path, lambda: signals.asked != 0, {})
+            if _prepare(opened, folder.path, lambda: signals.asked != 0, lambda *_: None):
+                _fit(opened, folder.path, lambda: signals.asked != 0, {})
 
 
 def _train(opened: Opened, folder: RunFolder, around: Around, heard: Listeners) -> bytes:
     pulse, curves = heard.pulse, heard.curves
     with runtime.deferred_signals() as signals:
-        fitted = _fit(opened, folder.path, lambda: signals.asked != 0, heard.hooks(lambda: signals.asked != 0))
-        if fitted.state == "stopped":
+        fitted = None
+        if _prepare(opened, folder.path, lambda: signals.asked != 0, heard.making):
+            fitted = _fit(opened, folder.path, lambda: signals.asked != 0, heard.hooks(lambda: signals.asked != 0))
+        if fitted is None or fitted.state == "stopped":
             curves.close()
             pulse.end("stopped", "the state is kept: the same command goes on from there")
-    if fitted.state == "stopped":
+    if fitted is None or fitted.state == "stopped":
         raise ChoreoError("another process of the run was stopped", hint="start all of them again", code=ExitCode.TERM)
     pulse.say("judging the model on the held-out sessions", eta_s=None)
     pulse.write()
@@ -212,6 +219,12 @@ def _train(opened: Opened, folder: RunFolder, around: Around, heard: Listeners) 
     shutil.rmtree(folder.path / STATE, ignore_errors=True)
     pulse.say(f"done: {fitted.steps} steps", done=fitted.steps, total=fitted.steps)
     return doc
+
+
+def _prepare(opened: Opened, path: Path, stop: Callable[[], bool], say: Callable[[str, int, int], None]) -> bool:
+    """What a recipe makes before its first step; False when it was stopped in between."""
+    recipe = opened.recipe
+    return not isinstance(recipe, Prepares) or recipe.prepare(path, opened.asked.device, stop, say)
 
 
 def _fit(opened: Opened, path: Path, stop: Callable[[], bool], hooks: dict[str, Any]) -> Fitted:
@@ -244,6 +257,11 @@ class Listeners:
         if sync is not None:
             found["after_checkpoint"] = lambda _: None if stopping() else sync.push()
         return found
+
+    def making(self, what: str, done: int, total: int) -> None:
+        """Parts of what a recipe makes before its first step."""
+        self.pulse.say(what, done=done, total=total)
+        self.around.progress(done, total, what)
 
     def log(self, record: dict[str, Any]) -> None:
         """One record of the loop; only steps and validations follow from the run alone and are kept."""

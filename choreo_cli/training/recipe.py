@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,6 +113,27 @@ class Recipe(Protocol):
 
     def finish(self, model: nn.Module, files: RunFiles) -> Finished:
         """Write the checkpoint and its twins, the timelines asked for, and judge the model on the held-out sessions."""
+        ...
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """A recipe that makes material in the run's folder before its first step; whole parts of it stay when it stops."""
+
+    def prepare(
+        self, folder: Path, device: str, stop: Callable[[], bool], say: Callable[[str, int, int], None]
+    ) -> bool:
+        """Make what is missing. Called alike in every process of a launch.
+
+        Args:
+            folder: The run's.
+            device: Where to compute.
+            stop: Asked between parts.
+            say: Takes what is being made, how many parts are done, and of how many.
+
+        Returns:
+            False when `stop` said so before everything was there.
+        """
         ...
 
 

@@ -13,7 +13,10 @@ RECIPES: dict[str, tuple[str, str]] = {
     "lifting": ("choreo_cli.motion.lifting_recipe_torch", "2-D points of a body to its joints in space"),
 }
 
+# What other commands than `choreo train` make: their runs are judged by these modules.
+OTHERS = {"distilled": "choreo_cli.generate.distill_recipe_torch"}
+
 
 def module_of(name: str) -> str:
     """Import path of a recipe's module. Raises KeyError for an unknown name."""
-    return RECIPES[name][0]
+    return OTHERS[name] if name in OTHERS else RECIPES[name][0]

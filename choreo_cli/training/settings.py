@@ -36,8 +36,17 @@ def lane(name: str) -> LaneModule:
         near = get_close_matches(name, known, 1)
         hint = f"did you mean: {near[0]}?" if near else f"choose from {', '.join(known)}"
         raise UsageError(f"no recipe {name!r}", hint=hint)
+    return module_at(recipes.module_of(name))
+
+
+def module_at(path: str) -> LaneModule:
+    """A lane's module by its import path.
+
+    Raises:
+        UnavailableError: torch or another package of the extra `train` is not installed.
+    """
     try:
-        module: Any = importlib.import_module(recipes.module_of(name))
+        module: Any = importlib.import_module(path)
     except ModuleNotFoundError as e:
         missing = (e.name or "").partition(".")[0]
         if missing in TRAIN_PACKAGES:
