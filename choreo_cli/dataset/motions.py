@@ -93,7 +93,8 @@ class MotionSet:
         written everything stays in memory.
 
         Args:
-            source: A `choreo.motions/1` manifest or its path, a folder of motion files, or a pack.
+            source: A `choreo.motions/1` manifest or its path, a folder of motion files, a pack, or a folder whose
+                subfolders are such sets: they are taken as one.
             roots: `--root` overrides.
             frames: Length of a window.
             stride: Frames between windows of one clip.
@@ -268,10 +269,14 @@ def _listed(
 
 def _plain_folder(source: Path, roots: dict[str, str]) -> tuple[list[reading.Listed], Path, str, list[dict[str, Any]]]:
     from choreo_cli.dataset.motions_pack import is_pack, of_pack
+    from choreo_cli.dataset.motions_sets import of_sets, sets_under
 
     if is_pack(source):
         found, folder, sha = of_pack(source, roots)
         return found, folder, "pack.json", [{"role": "pack", "sha256": sha, "schema": "choreo.pack/1"}]
+    if sets := sets_under(source):
+        found, inputs = of_sets(sets, roots)
+        return found, source, ".", inputs
     found = reading.of_folder(source)
     sha = reading.digest_of(found, reading.Want(30.0, False), VERSION)
     return found, source, ".", [{"role": "motions", "sha256": sha, "schema": "motion files"}]
