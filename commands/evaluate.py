@@ -10,7 +10,7 @@ import typer
 
 from choreo_cli import options, streams
 from choreo_cli.errors import ExitCode, UsageError
-from commands import evaluate_motion
+from commands import evaluate_generation, evaluate_motion
 from commands.evaluate_out import finish
 
 if TYPE_CHECKING:
@@ -158,6 +158,7 @@ if find_spec(PLANNER) is not None:
 
 
 app.command()(evaluate_motion.motion)
+app.command()(evaluate_generation.generation)
 
 
 @app.command()
