@@ -54,6 +54,9 @@ class Graph:
         inputs: Mapping[str, Shape],
         outputs: Mapping[str, Shape],
         properties: Mapping[str, str],
+        *,
+        opset: int = OPSET,
+        ir_version: int = IR_VERSION,
     ) -> bytes:
         """The checked model as bytes.
 
@@ -61,6 +64,7 @@ class Graph:
             inputs: Shape of every float32 input; text names a free dimension.
             outputs: Shape of every float32 output.
             properties: Metadata: recipe, hash of the weights.
+            opset, ir_version: Versions of the operations and of the file.
 
         Raises:
             onnx.checker.ValidationError: the graph is not a valid model; an error of ours.
@@ -73,8 +77,8 @@ class Graph:
 
         constants = [numpy_helper.from_array(np.ascontiguousarray(v), k) for k, v in self.constants.items()]
         graph = helper.make_graph(self.nodes, self.name, described(inputs), described(outputs), constants)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name=PRODUCER)
-        model.ir_version = IR_VERSION
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], producer_name=PRODUCER)
+        model.ir_version = ir_version
         helper.set_model_props(model, dict(sorted(properties.items())))
         onnx.checker.check_model(model, full_check=True)
         data: bytes = model.SerializeToString(deterministic=True)

@@ -1,0 +1,184 @@
+"""What an export has to reproduce: the torch network on fixed inputs of three tasks, step by step and as a sampler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from choreo_cli.dataset.motions_stats import Stats
+from choreo_cli.errors import DataError
+from choreo_cli.generate.conditioning import channel_mask, extra_vector, task_vector, time_features
+from choreo_cli.generate.config import CHANNELS, Shape
+from choreo_cli.generate.export_plan import plan_of
+from choreo_cli.generate.export_sampler import NOISE, WEIGHT, Way
+from choreo_cli.generate.flow import Draw, Held, Predict
+from choreo_cli.generate.guidance import Guidance
+from choreo_cli.generate.model_files import Model
+from choreo_cli.generate.sampling import Forward, Process, Sampler, noise
+from choreo_cli.generate.tasks import gen_mask, inbetween_mask, predict_mask
+from formats.export_card import Proof
+
+F32 = NDArray[np.float32]
+TASKS = ("GEN", "INBETWEEN", "PREDICT")
+ATOL = 1e-5
+STEPS = (1, 2, 4)
+WEIGHTS = {"GEN": 2.5, "INBETWEEN": 1.0, "PREDICT": 2.0}  # guidance of each task's proof
+TIMES = (0.0, 0.37, 0.93)
+TIMES_OF = dict(zip(TASKS, TIMES, strict=True))
+SEED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Inputs by name and what the network makes of them, normalised."""
+
+    task: str
+    inputs: Mapping[str, F32]
+    expected: F32
+
+
+def way_of(model: Model, steps: int) -> Way:
+    """How a model is sampled as one graph of so many steps. Raises DataError for a process that does not fold."""
+    defaults, facts = model.defaults(), model.facts
+    return Way(
+        plan_of(model.process(), steps, defaults.solver), defaults.guidance, bool(facts.get("guided", False)),
+        bool(facts.get("baked", False)), bool(facts.get("sized", False)),
+    )  # fmt: skip
+
+
+def masks(shape: Shape) -> dict[str, F32]:
+    """(1, T, groups) for each task: nothing; both ends and a pose in the middle; the first quarter."""
+    t = shape.frames
+    rows = {
+        "GEN": gen_mask(t), "INBETWEEN": inbetween_mask(t, [0, 1, t // 2, t - 2, t - 1]),
+        "PREDICT": predict_mask(t, max(1, t // 4)),
+    }  # fmt: skip
+    return {k: np.ascontiguousarray(m[None, :, : shape.groups]) for k, m in rows.items()}
+
+
+def step_cases(shape: Shape, forward: Forward, batch: int = 1) -> list[Case]:
+    """The network itself, one time for each task."""
+    cases = []
+    for number, (task, mask) in enumerate(masks(shape).items()):
+        rng = np.random.default_rng((SEED, number, batch))
+        inputs = {
+            "x": rng.standard_normal((batch, shape.frames, CHANNELS)),
+            "time": time_features(np.full(batch, TIMES_OF[task]), shape.width), "audio": _music(rng, shape, batch),
+            "known": rng.standard_normal((batch, shape.frames, CHANNELS)), "mask": np.repeat(mask, batch, 0),
+            "text": _text(rng, shape, batch), "task": task_vector(task, batch),
+            "extra": extra_vector(batch, guidance=2.0, step=0.25),
+        }  # fmt: skip
+        single = {k: np.asarray(v, np.float32) for k, v in inputs.items()}
+        cases.append(Case(task, single, np.asarray(forward(*single.values()))))
+    return cases
+
+
+class _Kept:
+    """A process that keeps its last result before anything is undone to it."""
+
+    def __init__(self, process: Process) -> None:
+        self.process, self.name = process, process.name
+        self.last = np.zeros(0, np.float32)
+
+    def evaluations(self, steps: int, solver: str) -> int:
+        return self.process.evaluations(steps, solver)
+
+    def run(self, predict: Predict, draw: Draw, held: Held | None, steps: int, solver: str) -> F32:
+        out = self.process.run(predict, draw, held, steps, solver)
+        self.last = out if held is None else np.where(held.given, held.known, out)
+        return self.last
+
+
+def sampler_cases(model: Model, forward: Forward, way: Way) -> list[Case]:
+    """Whole samples by `sampling.Sampler` itself, which knows nothing of graphs and sums."""
+    shape, steps = model.shape, way.plan.steps
+    kept = _Kept(model.process())
+    sampler = Sampler(
+        forward, _plain(shape), kept, shape.width, shape.frames, 30.0, model.defaults(), way.guided, way.sized
+    )
+    cases = []
+    for number, (task, mask) in enumerate(masks(shape).items()):
+        rng = np.random.default_rng((SEED, number, steps))
+        known = 0.8 * rng.standard_normal((1, shape.frames, CHANNELS)).clip(-2, 2).astype(np.float32)
+        audio = _music(rng, shape, 1)
+        weight = WEIGHTS[task]
+        low, high = way.guidance.low, way.guidance.high
+        guidance = Guidance(weight if way.weighs(shape) else 1.0, 1.0, low, high)
+        given = {} if task == "GEN" else {"known": known, "mask": _seven(mask)}
+        sampler.sample(
+            audio if shape.audio_width else None, task=task, steps=steps, cfg=guidance, seed=SEED + number,
+            frames=shape.frames, **given,
+        )  # fmt: skip
+        inputs = {NOISE if k == 0 else f"{NOISE}{k}": noise(1, shape.frames, SEED + number, 0, k)
+                  for k in range(way.plan.draws)}  # fmt: skip
+        inputs |= {"audio": audio, "known": known, "mask": mask, "text": np.zeros((1, shape.text_width), np.float32)}
+        inputs |= {"task": task_vector(task, 1), WEIGHT: np.array([weight], np.float32)}
+        asked = way.inputs(shape)
+        cases.append(Case(task, {k: inputs[k] for k in asked}, kept.last))
+    return cases
+
+
+def _seven(mask: F32) -> F32:
+    return mask if mask.shape[-1] > 1 else np.repeat(mask, 7, -1)
+
+
+def _plain(shape: Shape) -> Stats:
+    """Statistics that change nothing: the conditions are normalised already."""
+    return Stats(*(f(n, np.float32) for n in (CHANNELS, shape.audio_width) for f in (np.zeros, np.ones)))
+
+
+def _music(rng: np.random.Generator, shape: Shape, batch: int) -> F32:
+    return rng.standard_normal((batch, shape.frames, shape.audio_width)).astype(np.float32)
+
+
+def _text(rng: np.random.Generator, shape: Shape, batch: int) -> F32:
+    text = rng.standard_normal((batch, shape.text_width)).astype(np.float32)
+    return np.asarray(text / max(1.0, float(np.linalg.norm(text, axis=-1).max(initial=0.0))), np.float32)
+
+
+def prove(
+    run: Callable[[Mapping[str, F32]], Any], cases: Sequence[Case], by: str, what: str, *, allowed: float = ATOL,
+    measure: str = "max_abs",
+) -> list[Proof]:  # fmt: skip
+    """Compare a form of the model with the torch network.
+
+    Args:
+        run: Inputs by name to the output.
+        cases: What it is compared on.
+        by: What computes, for the sidecar.
+        what: Name of the graph, for the message.
+        allowed: Most that is let through.
+        measure: `max_abs` or `rel_rms`.
+
+    Raises:
+        DataError: another shape, values that are not finite, known values that were changed, or too large a difference.
+    """
+    proofs = []
+    for case in cases:
+        found = np.asarray(run(case.inputs), np.float64)
+        if found.shape != case.expected.shape:
+            raise DataError(f"{what}, {case.task}, by {by}: shape {found.shape}, need {case.expected.shape}")
+        if not np.isfinite(found).all():
+            raise DataError(f"{what}, {case.task}, by {by}: values that are not finite")
+        away = found - case.expected
+        errors = {
+            "max_abs": float(np.abs(away).max()),
+            "rel_rms": float(np.sqrt((away**2).mean()) / max(1e-12, np.sqrt((np.float64(case.expected) ** 2).mean()))),
+        }
+        if errors[measure] > allowed:
+            raise DataError(
+                f"{what}, {case.task}, by {by}: {measure} {errors[measure]:.2g}, at most {allowed:g} is allowed",
+                hint="nothing was written",
+            )
+        proofs.append(Proof(task=case.task, by=by, allowed=allowed, measure=measure, **errors))  # type: ignore[arg-type]
+    return proofs
+
+
+def known_error(case: Case, found: NDArray[Any]) -> float:
+    """Largest difference where values were given, of a whole sample."""
+    flags = channel_mask(_seven(np.asarray(case.inputs["mask"])))
+    return float(np.abs(np.where(flags, found - case.inputs["known"], 0)).max())
