@@ -109,7 +109,8 @@ def sampler_from(forward: Forward, shape: Shape, facts: Mapping[str, Any], stats
     return Sampler(
         forward, stats, PROCESSES[facts["process"]](facts), shape.width, shape.frames, float(facts["fps"]),
         defaults_of(facts), bool(facts.get("guided", False)), bool(facts.get("sized", False)),
-        bool(facts.get("baked", False)), identity,
+        bool(facts.get("baked", False)), identity, tuple(str(n) for n in facts.get("audio_features", ())),
+        tuple(str(n).upper() for n in facts.get("trained_tasks", ())),
     )  # fmt: skip
 
 

@@ -107,17 +107,24 @@ def _check(channels: F64, places: Sequence[Place], frames: int, smooth: float) -
 
 def _least(rows: NDArray[np.int64], sums: F64, free: NDArray[np.bool_], smooth: float) -> F64:
     """d (N, C) of least cost whose first `rows[k]` values sum to `sums[k]` (K, C), zero where it is not free."""
-    n = len(free)
-    cost = np.eye(n)
-    step = np.diff(np.eye(n), axis=0)
-    cost += smooth * step.T @ step
-    held = (np.arange(n) < rows[:, None]).astype(np.float64)[:, free]
-    if not (held.sum(1) > 0).all() or np.linalg.matrix_rank(held) < len(held):
+    from scipy.linalg import solveh_banded
+
+    own = np.flatnonzero(free)
+    before = np.searchsorted(own, rows)  # how many free frames lead to each place
+    if (np.diff(before, prepend=0) < 1).any():
         raise DataError(
             f"no frame may change between the places {rows.tolist()}", hint="leave frames free between them"
         )
+    n = len(free)
+    diagonal = np.full(n, 1 + 2 * smooth)
+    diagonal[0] -= smooth
+    diagonal[-1] -= smooth
+    band = np.zeros((2, len(own)))
+    band[1] = diagonal[own]
+    band[0, 1:] = np.where(np.diff(own) == 1, -smooth, 0.0)
+    held = (np.arange(len(own)) < before[:, None]).astype(np.float64)
     # On the free frames: cost d = held' m, held d = sums.
-    spread = np.linalg.solve(cost[np.ix_(free, free)], held.T)
+    spread = solveh_banded(band, held.T)
     out = np.zeros((n, sums.shape[1]))
-    out[free] = spread @ np.linalg.solve(held @ spread, sums)
+    out[own] = spread @ np.linalg.solve(held @ spread, sums)
     return out

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from choreo_cli.dataset.motions_stats import Stats
+from choreo_cli.dataset.motions_stats import SWIVELS, Stats
 from choreo_cli.errors import DataError, UsageError
-from choreo_cli.generate.conditioning import channel_mask, extra_vector, task_vector, time_features
-from choreo_cli.generate.config import CHANNELS, FPS, FRAMES, GROUPS, TEXT_WIDTH
+from choreo_cli.generate.conditioning import extra_vector, time_features
+from choreo_cli.generate.config import CHANNELS, FPS, FRAMES
 from choreo_cli.generate.flow import Draw, Flow, Held, Predict
+from choreo_cli.generate.given import Given, Told, given_of, guess_task, heard
 from choreo_cli.generate.guidance import PLAIN, Guidance, combine
+from choreo_cli.generate.long import Cover, cover, fold, unfold
+
+__all__ = ["Defaults", "Forward", "Process", "Sampler", "guess_task", "guidance_of", "noise"]
 
 F32 = NDArray[np.float32]
 # x, time, audio, known, mask, text, task, extra -> out; float32 arrays as `dit_torch.MotionDiT.forward` takes them.
@@ -59,8 +63,13 @@ class Sampler:
         sized: The step size is an input of the model.
         baked: Guidance was distilled into the model: there is none to choose.
         identity: sha256 of the weights or the graph.
-        nfe: Evaluations of the network in the last `sample`.
-        rows: Rows that went through it for each clip: evaluations times guidance branches.
+        audio_names: What the audio features are called.
+        tasks: Tasks it was trained for, in capitals; empty when nobody said.
+        together: Windows that a network call of `dance` takes at most.
+        padded: Every network call of `dance` takes exactly `together` windows, of any clips, filled up if need be; else
+            each clip goes by itself. Either way no clip sees the others: it is the same in any company.
+        nfe: Evaluations of the network in the last `sample` or `dance`.
+        rows: Rows that went through it for each clip: evaluations times guidance branches times windows.
     """
 
     model: Forward
@@ -74,6 +83,10 @@ class Sampler:
     sized: bool = False
     baked: bool = False
     identity: str = ""
+    audio_names: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+    together: int = 16
+    padded: bool = False
     nfe: int = 0
     rows: int = 0
 
@@ -129,25 +142,83 @@ class Sampler:
             DataError: conditions of another shape, longer than a window, or not finite; a model that diverges.
             UsageError: an unknown task or solver, or guidance of a model that has it built in.
         """
-        given = self._conditions(audio, known, mask, task, text, clips, frames)
+        if audio is not None:
+            audio = heard(audio, self.stats, self.fps)
+            clips, frames = audio.shape[:2]
+        length = self.frames if frames is None else int(frames)
+        if not 1 <= length <= self.frames:
+            hint = "Sampler.dance and choreo generate join windows to any length"
+            raise DataError(f"{length} frames at once: the model has learned {self.frames}", hint=hint)
+        if clips < 1:
+            raise UsageError(f"{clips} clips", hint="at least one is needed")
+        given = given_of(Told(audio, known, mask, task, text), self.stats, (clips, length))
+        rows = [(seed, first + k) for k in range(clips)]
+        return self._drawn(given, rows, steps, solver, cfg, None)
+
+    def dance(
+        self,
+        audio: NDArray[Any] | None,
+        rows: Sequence[tuple[int, ...]],
+        *,
+        frames: int | None = None,
+        known: NDArray[Any] | None = None,
+        mask: NDArray[Any] | None = None,
+        task: str | None = None,
+        text: NDArray[Any] | None = None,
+        steps: int | None = None,
+        solver: str | None = None,
+        cfg: float | Guidance | None = None,
+        overlap: int | None = None,
+    ) -> F32:
+        """Draw clips of any length, without seams; see `long`.
+
+        Args:
+            audio: (B, T, A) or (T, A) raw features; None ignores the music, for `frames` frames.
+            rows: Of each clip, the numbers its noise follows from; the first T frames of it are the same for any T.
+            overlap: Frames that windows share, half a window unless it is said otherwise.
+            frames, known, mask, task, text, steps, solver, cfg: As of `sample`, with T of any length.
+
+        Returns:
+            (B, T, 25) float32 raw channels; not clamped.
+
+        Raises:
+            DataError, UsageError: as `sample`; no frames; music for another number of clips.
+        """
+        if audio is not None:
+            audio = heard(audio, self.stats, self.fps)
+            if len(audio) != len(rows):
+                raise UsageError(f"music for {len(audio)} clips, noise for {len(rows)}")
+            frames = audio.shape[1]
+        if not frames or frames < 1 or not rows:
+            raise UsageError(f"{len(rows)} clips of {frames or 0} frames", hint="at least one of one frame is needed")
+        short = max(0, self.frames - frames)
+        if short:
+            audio, known, mask = _longer(audio, short, "edge"), _longer(known, short), _longer(mask, short)
+        windows = cover(frames + short, self.frames, self.frames // 2 if overlap is None else overlap)
+        given = given_of(Told(audio, known, mask, task, text), self.stats, (len(rows), frames + short))
+        return self._drawn(given, rows, steps, solver, cfg, windows)[:, :frames]
+
+    def _drawn(
+        self, given: Given, rows: Sequence[tuple[int, ...]], steps: int | None, solver: str | None,
+        cfg: float | Guidance | None, windows: Cover | None,
+    ) -> F32:  # fmt: skip
         guidance = self._guidance(cfg)
         steps, solver = steps or self.defaults.steps, solver or self.defaults.solver
         told = {"guidance": guidance.audio if self.guided else None, "step": 1 / steps if self.sized else None}
-        self.nfe = self.rows = 0
+        together = TOGETHER if windows is None or self.padded else 1
         made = []
-        for start in range(0, given.count, TOGETHER):
-            part = given.rows(slice(start, start + TOGETHER))
+        for start in range(0, given.count, together):
+            part = given.rows(slice(start, start + together))
             self.nfe = self.rows = 0
-            extra = extra_vector(part.count, **told)
-            predict = self._predict(part, PLAIN if self.guided else guidance, extra)
-            draw = partial(noise, part.count, part.length, seed, first + start)
+            extra = extra_vector(1, **told)
+            predict = self._predict(part, PLAIN if self.guided else guidance, extra, windows)
+            draw = partial(noise_of, rows[start : start + together], part.length)
             with np.errstate(over="ignore", invalid="ignore"):  # what diverges is refused below, in a sentence
                 made.append(self.process.run(predict, draw, part.held, steps, solver))
         out = np.concatenate(made)
         if not np.isfinite(out).all():
             raise DataError("the model gives values that are not finite", hint="it has diverged; train it anew")
-        raw = self.stats.denormalise(out)
-        return raw if given.raw is None or given.flags is None else np.where(given.flags, given.raw, raw)
+        return given.pasted(self.stats.denormalise(out))
 
     def _guidance(self, cfg: float | Guidance | None) -> Guidance:
         base = self.defaults.guidance
@@ -159,121 +230,65 @@ class Sampler:
             return base
         return cfg if isinstance(cfg, Guidance) else Guidance(float(cfg), base.text, base.low, base.high)
 
-    def _predict(self, given: _Given, guidance: Guidance, extra: F32) -> Predict:
-        """The network with its conditions, branches of the guidance as one batch."""
+    def _predict(self, given: Given, guidance: Guidance, extra: F32, windows: Cover | None) -> Predict:
+        """The network with its conditions, window by window; branches of the guidance go together."""
+        parts = given if windows is None else _cut(given, windows)
+        turn = turns(self.stats) if getattr(self.process, "predict", "x1") != "eps" else None
 
         def predict(x: F32, t: float, way: float) -> F32:
             branches = guidance.branches(way, audio=given.hears, text=given.reads)
-            n, count = len(branches), given.count
-            audio = np.concatenate([given.audio * np.float32(heard) for (heard, _), _ in branches])
-            text = np.concatenate([given.text * np.float32(read) for (_, read), _ in branches])
-            time = time_features(np.full(n * count, t), self.width)
-            out = self.model(
-                _tiled(x.astype(np.float32, copy=False), n), time, audio, _tiled(given.known, n), _tiled(given.mask, n),
-                text, _tiled(given.task, n), _tiled(extra, n),
-            )  # fmt: skip
+            time = time_features(np.array([t]), self.width)
+            cut = x.astype(np.float32, copy=False)
+            if windows is None:
+                out = self._asked(cut, parts, branches, time, extra, None)
+            else:
+                found = self._asked(unfold(cut, windows), parts, branches, time, extra, self.together)
+                out = found if len(windows.starts) == 1 else fold(found, windows, turn)
             self.nfe += 1
-            self.rows += n
-            return np.asarray(combine(np.split(np.asarray(out), n), [w for _, w in branches]), np.float32)
+            self.rows += len(branches) * (1 if windows is None else len(windows.starts))
+            return out
 
         return predict
 
-    def _conditions(
-        self, audio: NDArray[Any] | None, known: NDArray[Any] | None, mask: NDArray[Any] | None, task: str | None,
-        text: NDArray[Any] | None, clips: int, frames: int | None,
-    ) -> _Given:  # fmt: skip
-        hears = audio is not None and self.audio_width > 0
-        if audio is not None:
-            heard = np.asarray(audio, np.float32)
-            heard = heard[None] if heard.ndim == 2 else heard
-            if heard.ndim != 3 or (self.audio_width and heard.shape[2] != self.audio_width):
-                hint = f"this model needs {self.audio_width} features a frame at {self.fps:g} fps"
-                raise DataError(f"audio features of shape {np.shape(audio)}", hint=hint)
-            clips, frames = heard.shape[:2]
-        length = self.frames if frames is None else int(frames)
-        if not 1 <= length <= self.frames:
-            raise DataError(
-                f"{length} frames at once: the model has learned {self.frames}", hint="longer dances are joined windows"
-            )
-        if clips < 1:
-            raise UsageError(f"{clips} clips", hint="at least one is needed")
-        shape = (clips, length)
-        sound = np.zeros((*shape, self.audio_width), np.float32)
-        if hears:
-            _need_finite(heard, "audio features")
-            sound = self.stats.normalise_audio(heard)
-        words = (
-            np.zeros((clips, TEXT_WIDTH), np.float32) if text is None else _shaped(text, (clips, TEXT_WIDTH), "text")
-        )
-        held, raw, flags, columns = self._held(known, mask, shape)
-        name = task or ("gen" if held is None else guess_task(columns))
-        filled = np.zeros((*shape, CHANNELS), np.float32) if held is None else held.known
-        return _Given(
-            sound, filled, columns, words, task_vector(name, clips), held, raw, flags, hears, text is not None
-        )
-
-    def _held(
-        self, known: NDArray[Any] | None, mask: NDArray[Any] | None, shape: tuple[int, int]
-    ) -> tuple[Held | None, F32 | None, NDArray[np.bool_] | None, F32]:
-        columns = np.zeros((*shape, len(GROUPS)), np.float32)
-        if mask is None and known is None:
-            return None, None, None, columns
-        if mask is None or known is None:
-            raise UsageError("known frames without a mask, or a mask without them", hint="give both")
-        columns = _shaped(mask, (*shape, len(GROUPS)), "mask")
-        flags = channel_mask(columns)
-        columns = (columns > 0.5).astype(np.float32)
-        raw = np.where(flags, np.broadcast_to(np.asarray(known, np.float32), (*shape, CHANNELS)), np.float32(0))
-        _need_finite(raw, "known frames")
-        values = np.where(flags, self.stats.normalise(raw), np.float32(0))
-        return Held(values, flags), raw, flags, columns
-
-
-@dataclass(frozen=True, slots=True)
-class _Given:
-    """Conditions of a sample, normalised."""
-
-    audio: F32
-    known: F32
-    mask: F32
-    text: F32
-    task: F32
-    held: Held | None
-    raw: F32 | None
-    flags: NDArray[np.bool_] | None
-    hears: bool
-    reads: bool
-
-    @property
-    def count(self) -> int:
-        return len(self.audio)
-
-    @property
-    def length(self) -> int:
-        return int(self.audio.shape[1])
-
-    def rows(self, s: slice) -> _Given:
-        held = None if self.held is None else Held(self.held.known[s], self.held.given[s])
-        return _Given(
-            self.audio[s], self.known[s], self.mask[s], self.text[s], self.task[s], held, self.raw, self.flags,
-            self.hears, self.reads,
-        )  # fmt: skip
+    def _asked(
+        self, x: F32, given: Given, branches: Sequence[tuple[tuple[bool, bool], float]], time: F32, extra: F32,
+        most: int | None,
+    ) -> F32:  # fmt: skip
+        """One evaluation of every row of x, at most so many at once."""
+        n, out = len(branches), []
+        for start in range(0, len(x), most or len(x)):
+            rows = np.arange(start, min(start + (most or len(x)), len(x)))
+            kept = len(rows)
+            if most and self.padded:
+                rows = np.concatenate([rows, np.full(most - kept, rows[-1])])
+            some, count = given.rows(rows), n * len(rows)
+            audio = np.concatenate([some.audio * np.float32(hears) for (hears, _), _ in branches])
+            text = np.concatenate([some.text * np.float32(reads) for (_, reads), _ in branches])
+            found = self.model(
+                _tiled(x[rows], n), np.repeat(time, count, 0), audio, _tiled(some.known, n), _tiled(some.mask, n), text,
+                _tiled(some.task, n), np.repeat(extra, count, 0),
+            )  # fmt: skip
+            answers = np.split(np.asarray(found), n)
+            out.append(np.asarray(combine(answers, [w for _, w in branches]), np.float32)[:kept])
+        return out[0] if len(out) == 1 else np.concatenate(out)
 
 
 def noise(count: int, length: int, seed: int, first: int = 0, number: int = 0) -> F32:
     """Standard normal (count, length, 25); row k follows from (seed, first + k, number)."""
-    rows = (np.random.default_rng((seed, first + k, number)) for k in range(count))
-    return np.stack([r.standard_normal((length, CHANNELS), np.float32) for r in rows])
+    return noise_of([(seed, first + k) for k in range(count)], length, number)
 
 
-def guess_task(mask: NDArray[Any]) -> str:
-    """`complete` for some channels of every frame, `predict` for frames at the start alone, else `inbetween`."""
-    frames: list[int] = np.flatnonzero((np.asarray(mask) > 0.5).any((0, 2))).tolist()
-    if not frames:
-        return "gen"
-    if len(frames) == mask.shape[1]:
-        return "complete"
-    return "predict" if len(frames) == frames[-1] + 1 else "inbetween"
+def noise_of(rows: Sequence[tuple[int, ...]], length: int, number: int = 0) -> F32:
+    """Standard normal (B, length, 25); each row follows from its own numbers and the number of the draw."""
+    draws = (np.random.default_rng((*row, number)) for row in rows)
+    return np.stack([r.standard_normal((length, CHANNELS), np.float32) for r in draws])
+
+
+def turns(stats: Stats) -> F32:
+    """(25,) a full turn of each channel as the network sees it, 0 for what is no angle."""
+    out = np.zeros(CHANNELS, np.float32)
+    out[list(SWIVELS)] = 2 * np.pi / stats.std[list(SWIVELS)]
+    return out
 
 
 def guidance_of(facts: Mapping[str, Any]) -> Guidance:
@@ -281,20 +296,23 @@ def guidance_of(facts: Mapping[str, Any]) -> Guidance:
     return Guidance(**{k: float(v) for k, v in facts.items()})
 
 
+def _cut(given: Given, windows: Cover) -> Given:
+    """Conditions of a long dance as those of its windows."""
+    n = len(windows.starts)
+    audio, known, mask = (unfold(a, windows) for a in (given.audio, given.known, given.mask))
+    return replace(
+        given, audio=audio, known=known, mask=mask, text=np.repeat(given.text, n, 0), task=np.repeat(given.task, n, 0),
+        held=None, raw=None, flags=None,
+    )  # fmt: skip
+
+
+def _longer(a: NDArray[Any] | None, more: int, how: Literal["edge", "constant"] = "constant") -> NDArray[Any] | None:
+    """(..., T, C) with frames after it: its last one again, or zeros."""
+    if a is None:
+        return None
+    a = np.asarray(a)
+    return np.pad(a, [*[(0, 0)] * (a.ndim - 2), (0, more), (0, 0)], mode=how)
+
+
 def _tiled(a: F32, n: int) -> F32:
     return a if n == 1 else np.concatenate([a] * n)
-
-
-def _shaped(a: NDArray[Any], shape: tuple[int, ...], what: str) -> F32:
-    try:
-        found = np.broadcast_to(np.asarray(a, np.float32), shape)
-    except ValueError:
-        raise DataError(f"{what} of shape {np.shape(a)}", hint=f"{shape} is needed") from None
-    _need_finite(found, what)
-    return np.array(found)
-
-
-def _need_finite(a: NDArray[Any], what: str) -> None:
-    bad = int(a.size - np.isfinite(a).sum())
-    if bad:
-        raise DataError(f"{bad} values of the {what} are not finite")

@@ -47,20 +47,22 @@ def runs_of(contact: NDArray[np.floating] | Bool) -> list[tuple[int, int]]:
     return list(zip(np.flatnonzero(edges == 1).tolist(), np.flatnonzero(edges == -1).tolist(), strict=True))
 
 
-def lock_feet(q: F64, contacts: F64, skeleton: Skeleton, fps: float) -> Lock:
+def lock_feet(q: F64, contacts: F64, skeleton: Skeleton, fps: float, fixed: Bool | None = None) -> Lock:
     """Hold each foot at the median place of its contact run, and ease it in and out over 5 frames outside it.
 
     Contacts stay as they are. Where a hip is too far from its held foot the pelvis is lowered, smoothly; only what is
-    too far even then moves the foot.
+    too far even then moves the foot. Fixed frames come back bit for bit: a run that has some stands where they do.
 
     Args:
         q: (T, 23) states.
         contacts: (T, 2) left, right; a run is where they are at or above one half.
         skeleton: The body.
         fps: Frames a second.
+        fixed: (T,) frames that must stay as they are.
     """
     leg = np.asarray(skeleton.thigh) + np.asarray(skeleton.shank)
     before = ankles_of(q, leg)
+    kept = np.zeros(len(q), bool) if fixed is None else np.asarray(fixed, bool)
     held = before.copy()
     count = 0
     for side in (0, 1):
@@ -68,20 +70,40 @@ def lock_feet(q: F64, contacts: F64, skeleton: Skeleton, fps: float) -> Lock:
         count += len(found)
         shift = np.zeros((len(q), 3))
         for start, end in found:
-            place = np.median(before[start:end, side], axis=0)
-            place[1] = max(place[1], float(skeleton.ank0[side]))  # never below the floor
-            shift[start:end] = place - before[start:end, side]
-        held[:, side] += _eased(shift, found, BLEND_FRAMES)
+            shift[start:end] = _place(before[start:end, side], kept[start:end], float(skeleton.ank0[side]))
+            shift[start:end] -= before[start:end, side]
+        held[:, side] += np.where(kept[:, None], 0.0, _eased(shift, found, BLEND_FRAMES))
     out = set_ankles(q, held, leg)
-    out, lowered = _within_reach(out, held, contacts, skeleton, fps)
+    out, lowered = _within_reach(out, held, contacts, skeleton, fps, _near(kept))
     out = set_ankles(out, held, leg)
     short = _stretch(out, held, skeleton) > 0
     unreached = int((short & (contacts >= 0.5)).sum())
     if short.any():
         held = _clamped(out, held, skeleton)
         out = set_ankles(out, held, leg)
+    out[kept], held[kept] = q[kept], before[kept]
     moved = float(np.linalg.norm(held - before, axis=-1).max(initial=0.0))
     return Lock(out, count, float(lowered.max(initial=0.0)), int((lowered > 1e-3).sum()), unreached, moved)
+
+
+def _place(run: F64, kept: Bool, floor: float) -> F64:
+    """(3,) where a foot stands during a run (N, 3); (N, 3) between fixed frames that do not agree."""
+    if not kept.any():
+        place = np.median(run, axis=0)
+        place[1] = max(place[1], floor)  # never below the floor
+        return np.asarray(place)
+    at, own = np.arange(len(run)), np.flatnonzero(kept)
+    return np.stack([np.interp(at, own, run[own, k]) for k in range(3)], -1)
+
+
+def _near(kept: Bool) -> F64:
+    """(T,) 0 at fixed frames, rising to 1 over `BLEND_FRAMES` beside them."""
+    own = np.flatnonzero(kept)
+    if not len(own):
+        return np.ones(len(kept))
+    away = np.abs(np.arange(len(kept))[:, None] - own).min(1)
+    s = np.minimum(1.0, away / (BLEND_FRAMES + 1))
+    return np.asarray(s * s * (3 - 2 * s))
 
 
 def _eased(shift: F64, runs: list[tuple[int, int]], blend: int) -> F64:
@@ -113,8 +135,8 @@ def _stretch(q: F64, ankles: F64, skeleton: Skeleton) -> F64:
     return np.asarray(np.maximum(far - SLACK_M / 2, 0.0))
 
 
-def _within_reach(q: F64, ankles: F64, contacts: F64, skeleton: Skeleton, fps: float) -> tuple[F64, F64]:
-    """States with the pelvis lowered where a standing foot is out of reach, and by how much."""
+def _within_reach(q: F64, ankles: F64, contacts: F64, skeleton: Skeleton, fps: float, share: F64) -> tuple[F64, F64]:
+    """States with the pelvis lowered where a standing foot is out of reach, by this share of it, and by how much."""
     away = _hips_over(q, skeleton) - ankles
     flat = (away[..., (0, 2)] ** 2).sum(-1)
     reach2 = _reach(skeleton) ** 2
@@ -129,7 +151,7 @@ def _within_reach(q: F64, ankles: F64, contacts: F64, skeleton: Skeleton, fps: f
     peak = np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1).max(1)
     # The mean of maxima over the same window is nowhere below what is needed.
     window = np.hanning(2 * half + 3)[1:-1]
-    lowered = np.convolve(peak, window / window.sum(), mode="valid")
+    lowered = share * np.convolve(peak, window / window.sum(), mode="valid")
     out = q.copy()
     out[:, ROOT.start + 1] -= lowered
     return out, lowered
