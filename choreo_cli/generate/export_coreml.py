@@ -229,6 +229,17 @@ def _settle(file: Path, spec: Any) -> None:
     table.write_text(json.dumps(doc, indent=4, sort_keys=True) + "\n", encoding="utf-8")
 
 
+def runtime(file: Path) -> Any:
+    """A package as a callable on inputs by name, computed by Core ML: on a Mac only."""
+    model = tools().models.MLModel(str(file))
+
+    def run(inputs: Mapping[str, F32]) -> F32:
+        names = [i.name for i in model.get_spec().description.input]
+        return np.asarray(model.predict({n: np.asarray(inputs[n], np.float32) for n in names})[OUTPUT], np.float32)
+
+    return run
+
+
 def check_program(program: Any, what: str, palette_names: Sequence[str]) -> list[str]:
     """Hold a written program to its rules; its operations, sorted.
 

@@ -30,6 +30,7 @@ WEIGHTS = {"GEN": 2.5, "INBETWEEN": 1.0, "PREDICT": 2.0}  # guidance of each tas
 TIMES = (0.0, 0.37, 0.93)
 TIMES_OF = dict(zip(TASKS, TIMES, strict=True))
 SEED = 20
+KEPT = {"max_abs": 0.0, "rel_rms": 2e-3}  # how far known values may move: not at all, or by float16's rounding below 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +165,8 @@ def prove(
             raise DataError(f"{what}, {case.task}, by {by}: shape {found.shape}, need {case.expected.shape}")
         if not np.isfinite(found).all():
             raise DataError(f"{what}, {case.task}, by {by}: values that are not finite")
+        if NOISE in case.inputs and (moved := known_error(case, found)) > KEPT[measure]:
+            raise DataError(f"{what}, {case.task}, by {by}: known values were changed by {moved:.2g}")
         away = found - case.expected
         errors = {
             "max_abs": float(np.abs(away).max()),

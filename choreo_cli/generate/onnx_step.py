@@ -34,6 +34,14 @@ def session(data: bytes, threads: int = 1) -> Any:
     return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
 
+def need_onnx() -> None:
+    """Raise UnavailableError unless ONNX models can be written here."""
+    try:
+        import onnx  # noqa: F401
+    except (ImportError, OSError) as e:
+        raise UnavailableError(f"ONNX models are written by onnx ({e})", hint=ONNX_LINE) from None
+
+
 def runner(data: bytes, threads: int = 1) -> Any:
     """Inputs by name to the first output."""
     opened = session(data, threads)
