@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("commands.train", "Train one recipe on frames, or on the run of another"),
     "distill": ("commands.distill", "Make a small dancer of a trained one: one to four steps, guidance built in"),
     "export": ("commands.export", "Write a motion network as ONNX, Core ML, MLX or Swift, proved"),
+    "generate": ("commands.generate", "Dance to music: clips of any length, from a trained model"),
     "render": ("commands.render", "Draw motion as film, pictures and a page that plays"),
     "report": ("commands.report", "Judge runs and figures on one page: promote, hold, or what is missing"),
     "status": ("commands.status", "Tell how trainings are doing, and what this machine offers"),

@@ -70,6 +70,14 @@ def model_folder(path: Path, seed: int | None = None) -> Path:
     return seeds[min(seeds) if seed is None else seed]
 
 
+def is_export(path: Path) -> bool:
+    """Whether a path holds an export; False for everything else, there or not."""
+    try:
+        return schema_of(model_folder(Path(path))).startswith(EXPORT)
+    except (NoInputError, FormatError, OSError):
+        return False
+
+
 def schema_of(folder: Path) -> str:
     """The schema that a folder's `model.json` names; empty when it names none."""
     from formats import jsonstrict

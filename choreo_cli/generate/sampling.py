@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from choreo_cli.dataset.motions_stats import SWIVELS, Stats
 from choreo_cli.errors import DataError, UsageError
-from choreo_cli.generate.conditioning import extra_vector, time_features
+from choreo_cli.generate.conditioning import extra_vector, task_vector, time_features
 from choreo_cli.generate.config import CHANNELS, FPS, FRAMES
 from choreo_cli.generate.flow import Draw, Flow, Held, Predict
 from choreo_cli.generate.given import Given, Told, given_of, guess_task, heard
@@ -300,10 +300,13 @@ def _cut(given: Given, windows: Cover) -> Given:
     """Conditions of a long dance as those of its windows."""
     n = len(windows.starts)
     audio, known, mask = (unfold(a, windows) for a in (given.audio, given.known, given.mask))
-    return replace(
-        given, audio=audio, known=known, mask=mask, text=np.repeat(given.text, n, 0), task=np.repeat(given.task, n, 0),
-        held=None, raw=None, flags=None,
-    )  # fmt: skip
+    task = np.repeat(given.task, n, 0)
+    if n > 1 and given.held is not None:  # a window in which nothing is given has nothing to fill
+        names = [guess_task(m[None]) for m in mask]
+        own = np.concatenate([task_vector(name, 1) for name in names])
+        task = np.where(np.array([name == "complete" for name in names])[:, None], task, own)
+    text = np.repeat(given.text, n, 0)
+    return replace(given, audio=audio, known=known, mask=mask, text=text, task=task, held=None, raw=None, flags=None)
 
 
 def _longer(a: NDArray[Any] | None, more: int, how: Literal["edge", "constant"] = "constant") -> NDArray[Any] | None:
