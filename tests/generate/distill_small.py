@@ -42,7 +42,7 @@ def small_teacher(windows: Windows, process: str = "flow", predict: str = "x1", 
     torch.manual_seed(5)
     net = build(shape_of(size, windows.frames, windows.audio_width))
     for weight in net.parameters():
-        torch.nn.init.normal_(weight, std=0.15)
+        torch.nn.init.normal_(weight, std=0.1)
     return Teacher(net, Way(process, predict), Guidance(2.0))
 
 
