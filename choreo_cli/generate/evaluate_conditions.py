@@ -27,6 +27,7 @@ I64 = NDArray[np.int64]
 
 STRIDE = 16
 ONSET, BEAT = "onset", "beat"
+_DRAW_DECOY = 0x736F6E67
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +114,17 @@ def spread(rows: int, most: int) -> I64:
 
 
 def decoys(music: Sequence[Music | None], tracks: Sequence[str]) -> tuple[Music | None, ...]:
-    """For each window the music of one of another song, half the set away; None when there is one song."""
-    n = len(music)
+    """For each window the music of a random window of another song; None when there is one song.
+
+    Random windows and not neighbours: of two songs side by side the beats drift apart slowly, and a row of windows
+    would hear one accident many times.
+    """
+    rng = np.random.default_rng([len(music), _DRAW_DECOY])
+    known = [k for k, m in enumerate(music) if m is not None]
     found: list[Music | None] = []
-    for k in range(n):
-        others = ((k + n // 2 + j) % n for j in range(n))
-        found.append(next((music[j] for j in others if music[j] is not None and tracks[j] != tracks[k]), None))
+    for track in tracks:
+        others = [k for k in known if tracks[k] != track]
+        found.append(music[others[int(rng.integers(len(others)))]] if others else None)
     return tuple(found)
 
 

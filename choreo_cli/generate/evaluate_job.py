@@ -24,6 +24,7 @@ STEPS: Mapping[str, tuple[int, ...]] = {"flow": (1, 2, 4, 10), "distilled": (1, 
 PRODUCT: Mapping[str, int] = {"flow": 4, "distilled": 1, "ddim": 50}
 LEAST_CLIPS, LEAST_SEEDS = 256, 3
 MOST_WINDOWS = 1024
+WARM = 2  # the first block of a process also warms its caches
 TUNED_ON = 64  # validation clips of each setting
 Progress = Callable[..., None]
 Note = Callable[[str], None]
@@ -226,25 +227,25 @@ def _tuned(
 
 
 def _run(blocks: Sequence[Block], jobs: int, on_progress: Progress, note: Note) -> Iterator[Made]:
-    """Results in order; the first fresh one tells how long the rest will take."""
+    """Results in order; the second that was not kept from before tells how long the rest will take."""
     from choreo_cli.engine import run_map
 
-    told = False
+    fresh = 0
     for done, made in enumerate(run_map(make, blocks, jobs=jobs, on_progress=on_progress), 1):
-        if not told and made.seconds is not None and made.rows:
-            told = True
-            note(_estimate(blocks[done:], blocks[done - 1], made, jobs))
+        if made.seconds is not None and made.rows:
+            fresh += 1
+            if fresh == WARM:
+                note(_estimate(blocks[done:], made, jobs))
         yield made
 
 
-def _estimate(left: Sequence[Block], block: Block, made: Made, jobs: int) -> str:
+def _estimate(left: Sequence[Block], made: Made, jobs: int) -> str:
     assert made.seconds is not None
     clips = len(made.channels)
     row, judged = made.seconds[0] / (clips * made.rows), made.seconds[1] / clips
     rows = sum(len(b.conditions) * _rows(b.setting) for b in left if b.model is not None)
     seconds = (rows * row + sum(len(b.conditions) for b in left) * judged) / max(1, jobs)
-    del block
-    each = f"{1e3 * row:.2g} ms a network row with loading, {1e3 * judged:.2g} ms to judge a clip"
+    each = f"{1e3 * row:.2g} ms a network row, {1e3 * judged:.2g} ms to judge a clip"
     return f"at most {max(1, round(seconds / 60))} min more ({each}; what was kept from before is quicker)"
 
 

@@ -235,29 +235,58 @@ def no_worse(mine: Arm, theirs: Arm, bench: Bench, other: str) -> list[Entry]:
 def choose_steps(arms: Sequence[Arm], bench: Bench) -> tuple[Arm, str]:
     """The fewest steps that are as good as the most, and the reason in a sentence.
 
-    As good: 90 % sane, and neither sanity nor musicality more than its margin below the arm of the most steps, at the
-    mean (the interval is told). Where no arm is 90 % sane, the one with the highest sum of both.
+    As good: 90 % sane; neither sanity nor musicality more than its margin below the arm of the most steps, at the mean
+    (the interval is told); windows no farther from the held-out ones than its own interval allows; nine tenths of its
+    diversity. Where no arm is 90 % sane, the one with the highest sum of sanity and musicality.
 
     Args:
         arms: Of one network, by steps, fewest first.
         bench: See `Bench`.
     """
     most = arms[-1]
+    far = _distance(most, bench)
+    lost: dict[str, str] = {}
     for arm in arms:
-        rate = _known_mean(arm.figures["sanity"]) or 0.0
-        gaps = {f: stats.difference(arm.figures[f], most.figures[f], bench.units, bench.rng) for f in MARGINS}
-        near = all(g.value is None or g.value >= -MARGINS[f] for f, g in gaps.items())
-        if rate >= LEAST_SANE and near:
-            told = ", ".join(f"{f} {_signed(g)}" for f, g in gaps.items() if g.value is not None)
+        why, told = _short_of(arm, most, far, bench)
+        if not why:
+            besides = "; ".join(f"{name} {reason}" for name, reason in lost.items())
+            besides = f"; {besides}" if besides else ""
+            rate = _percent(_known_mean(arm.figures["sanity"]) or 0.0)
             if arm is most:
-                return arm, f"no fewer steps than {arm.name} stay within the margins of it; {_percent(rate)} sane"
-            return arm, f"the fewest steps within the margins of {most.name} ({told}) and {_percent(rate)} sane"
+                return arm, f"{rate} sane, and no fewer steps are as good{besides}"
+            return arm, f"the fewest steps as good as {most.name} ({told}), {rate} sane{besides}"
+        lost[arm.name] = why
     best = max(arms, key=lambda a: sum(_known_mean(a.figures[f]) or 0.0 for f in MARGINS))
-    rate = _known_mean(best.figures["sanity"]) or 0.0
-    return (
-        best,
-        f"no number of steps is 90 % sane; {best.name} has the most sanity and musicality ({_percent(rate)} sane)",
-    )
+    rate = _percent(_known_mean(best.figures["sanity"]) or 0.0)
+    return best, f"no number of steps is 90 % sane; {best.name} has the most sanity and musicality ({rate} sane)"
+
+
+def _short_of(arm: Arm, most: Arm, far: sets.Apart, bench: Bench) -> tuple[str, str]:
+    """(what an arm lacks against the most steps, empty when nothing; its differences in words)."""
+    rate = _known_mean(arm.figures["sanity"]) or 0.0
+    if rate < LEAST_SANE:
+        return f"is {_percent(rate)} sane", ""
+    if arm is most:
+        return "", ""
+    gaps = {f: stats.difference(arm.figures[f], most.figures[f], bench.units, bench.rng) for f in MARGINS}
+    told = ", ".join(f"{f} {_signed(g)}" for f, g in gaps.items() if g.value is not None)
+    for f, g in gaps.items():
+        if g.value is not None and g.value < -MARGINS[f]:
+            return f"loses {f} {_signed(g)}", told
+    mine = _distance(arm, bench)
+    if mine.value is not None and far.value is not None and far.ci is not None and mine.value > far.ci[1]:
+        return f"is farther from held-out windows (kernel distance {mine.value:.3g}, {most.name} {far.value:.3g})", told
+    spread = diversity(arm, most, bench, "generation.diversity", {})["value"]
+    if spread is not None and spread < LEAST_DIVERSITY:
+        return f"has {spread:.2f} of its diversity", told
+    return "", told
+
+
+def _distance(arm: Arm, bench: Bench) -> sets.Apart:
+    """Kernel distance of an arm's kinetic features, all seeds together; the same draws for every arm."""
+    x = arm.kinetic.reshape(-1, arm.kinetic.shape[-1])
+    x = x[np.isfinite(x).all(1)]
+    return sets.apart(bench.far["kinetic"], bench.far_groups, x, np.random.default_rng(11), kernel=True)
 
 
 def steps_entry(chosen: Arm, reason: str, steps: int, bench: Bench, table: Mapping[str, Any]) -> Entry:
