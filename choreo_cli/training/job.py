@@ -27,6 +27,7 @@ DECIDES = ("split", "fold")
 TIMELINES = {"latents": "latent", "controls": "controls"}
 # How often a state is kept changes nothing in the result.
 NOT_DECIDING = ("checkpoint_s",)
+PROCESSES = "processes"
 
 
 class RunFolder(RunFiles, Protocol):
@@ -111,6 +112,12 @@ class Opened:
     def command(self) -> str:
         return self.asked.command
 
+    @property
+    def identity(self) -> str:
+        """Run id of the same work whatever the number of processes: states of one are gone on with by several."""
+        told = {k: v for k, v in self.created_by["params"].items() if k != PROCESSES}
+        return runtime.run_id(self.command, told, self.recipe.inputs, self.asked.job.seed)
+
 
 def open_job(asked: Asked) -> Opened:
     """Open the data of a recipe. Raises what its lane raises: FormatError, NoInputError, UsageError, DataError."""
@@ -135,7 +142,7 @@ def parameters(asked: Asked, resolved: Any) -> dict[str, Any]:
     if asked.overfit:
         found["overfit"] = asked.overfit
     if runtime.process_count() > 1:
-        found["processes"] = runtime.process_count()
+        found[PROCESSES] = runtime.process_count()
     return found
 
 
@@ -232,7 +239,7 @@ def _fit(opened: Opened, path: Path, stop: Callable[[], bool], hooks: dict[str, 
 
     asked = opened.asked
     return fit(
-        opened.recipe, path, identity=opened.created_by["run_id"], seed=asked.job.seed, device=asked.device,
+        opened.recipe, path, identity=opened.identity, seed=asked.job.seed, device=asked.device,
         resume=asked.resume, overfit=asked.overfit, stop=stop, **hooks,
     )  # fmt: skip
 
@@ -314,7 +321,7 @@ def entry(opened: Opened, fitted: Fitted, folder: RunFolder, metrics: list[dict[
         "parameters": fitted.parameters,
         "device": opened.asked.device.partition(":")[0],
         "config": msgspec.to_builtins(opened.recipe.config),
-        "data": recipe.data,
+        "data": {**recipe.data, **({"processes": [list(c) for c in fitted.crews]} if len(fitted.crews) > 1 else {})},
         "parents": recipe.parents,
         "files": {name: sha for name, (_, sha) in sorted(folder.files.items())},
         "metrics": metrics,

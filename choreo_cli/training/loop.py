@@ -42,6 +42,7 @@ class Fitted:
         early: Ended by patience.
         parameters: Numbers that were trained.
         leads: This process is the one that writes; False in the others of a torchrun launch.
+        crews: [first step, processes] of each number of processes that took part, in order.
     """
 
     model: nn.Module
@@ -53,6 +54,7 @@ class Fitted:
     early: bool
     parameters: int
     leads: bool = True
+    crews: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,17 +277,13 @@ def _open(
         if found is not None:
             arrays, progress = found
             best = state.restore(arrays, model, optimizer, None if average is None else average.model)
+        notes += progress.joined(crew.size)
         for note in notes:
             log({"kind": "note", "message": note})
     begun = {
-        "step": progress.step,
-        "steps": plan.steps,
-        "items": plan.items,
-        "parameters": sum(w.numel() for w in weights if w.requires_grad),
-        "device": str(crew.device),
-        "processes": crew.size,
-        "seed": seed,
-    }
+        "step": progress.step, "steps": plan.steps, "items": plan.items, "device": str(crew.device),
+        "processes": crew.size, "seed": seed, "parameters": sum(w.numel() for w in weights if w.requires_grad),
+    }  # fmt: skip
     log({"kind": "start", **begun})
     meter = Meter(progress.step, plan.steps, progress.seconds)
     return _Run(recipe, plan, crew, folder, identity, seed, model, optimizer, average, progress, best, meter, log, beat)
@@ -396,4 +394,5 @@ def _fitted(run: _Run, ended: str) -> Fitted:
         early=now.early,
         parameters=sum(w.numel() for w in run.model.parameters() if w.requires_grad),
         leads=run.crew.leads,
+        crews=tuple((step, count) for step, count in now.crews),
     )

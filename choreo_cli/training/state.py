@@ -40,6 +40,7 @@ class Progress:
         figures: Validation figures of the weights that would be kept now.
         early: Patience is at its end.
         seconds: Time spent, over all the starts of the run.
+        crews: [first step, processes] of each number of processes that took part, in order.
     """
 
     step: int = 0
@@ -50,6 +51,18 @@ class Progress:
     figures: dict[str, float] = field(default_factory=dict)
     early: bool = False
     seconds: float = 0.0
+    crews: list[list[int]] = field(default_factory=list)
+
+    def joined(self, processes: int) -> list[str]:
+        """Note how many processes go on from here; a sentence when they are others than before.
+
+        With another number each step's draws and sums are other ones: the run goes on, to other bits.
+        """
+        before = self.crews[-1][1] if self.crews else processes
+        if not self.crews or before != processes:
+            self.crews.append([self.step, processes])
+        told = f"{before} processes began what {processes} go on with at step {self.step}: recorded in the run"
+        return [told] if before != processes else []
 
 
 def write(folder: Path, arrays: Arrays, progress: Progress, identity: str, plan: Mapping[str, Any]) -> Path:
