@@ -4,28 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from choreo_cli import options, streams
-from choreo_cli.errors import ExitCode, UsageError
+from choreo_cli.errors import ExitCode, NoInputError, UsageError
 from choreo_cli.metrics.suites import LANES, SUITES
 
 app = options.app()
-EXITS = (ExitCode.NO, ExitCode.PARTIAL, ExitCode.CANTCREAT, ExitCode.IO)
+EXITS = (ExitCode.NO, ExitCode.PARTIAL, ExitCode.DATA, ExitCode.NOINPUT, ExitCode.CANTCREAT, ExitCode.IO)
 EXAMPLES = (
     ("choreo bench data --table", "Everything the data lane promises"),
     ("choreo bench data --only data.feed --only data.pair_rows -o feed.json", "Two rows, kept"),
     ("choreo bench data --quick | choreo inspect - --lines", "Small sizes, one row a line"),
     ("choreo bench train --table", "What training promises: time in arithmetic, memory over a thousand hours"),
+    ("choreo bench generate --table", "A clip in 1 to 10 steps and by DDIM-50, beside the arithmetic floor"),
     ("choreo bench live --table", "What run-live promises: model step, loop, cadence, OSC, memory"),
 )
 
 
 @app.command()
 def bench(
-    suite: Annotated[str, typer.Argument(metavar="data|train|motion|live", help="Which lane to measure.")],
+    suite: Annotated[str, typer.Argument(metavar="data|train|motion|generate|live", help="Which lane to measure.")],
     *,
     only: Annotated[
         list[str] | None, typer.Option("--only", metavar="NAME", help="This row, or all below it; repeatable.")
@@ -34,6 +36,10 @@ def bench(
     install: Annotated[
         bool, typer.Option("--install", help="Also install into fresh environments with pip; minutes, disk, network.")
     ] = False,
+    device_file: Annotated[
+        Path | None,
+        typer.Option("--device-file", metavar="FILE", help="device-bench.json of a phone, for generate."),
+    ] = None,
     listing: Annotated[bool, typer.Option("--list", help="Name the rows and leave.")] = False,
     out: options.OutFile = None,
     json: options.Json = False,
@@ -41,8 +47,8 @@ def bench(
     quiet: options.Quiet = False,
     log_json: options.LogJson = None,
 ) -> int:
-    """Measure speed and memory of a lane: data (start-up, discover, features, pair, feed, memory), train, motion
-    or live.
+    """Measure speed and memory of a lane: data (start-up, discover, features, pair, feed, memory), train, motion,
+    generate or live.
 
     Each row stands beside a baseline measured in the same run and beside its floor, the least it could cost. Nothing
     else should run on the machine. Exit 1 when a goal is missed; a row that cannot be judged says why and does not
@@ -54,16 +60,19 @@ def bench(
         streams.write_stdout("".join(f"{n}  {text}\n" for n, text in rows_of(suite).items()).encode())
         return ExitCode.OK
     names = chosen(only or [], suite)
+    _need_device_file(device_file, suite)
     from choreo_cli import runtime
     from choreo_cli.progress import Progress
     from choreo_cli.report import bench_table
     from formats.manifest import Manifest, encode
 
     runtime.limit_threads(1)
-    made_by = runtime.provenance(f"bench {suite}", {"only": names, "quick": quick, "install": install}, [])
+    made_by = runtime.provenance(
+        f"bench {suite}", {"only": names, "quick": quick, "install": install}, _inputs(device_file)
+    )
     made_by["deterministic"] = False
     with Progress(f"bench {suite}", quiet=quiet, log=log_json) as bar:
-        entries = measure(names or [suite], quick, install, bar)
+        entries = measure(names or [suite], quick, install, bar, device_file)
         for line in bench_table.remarks(entries):
             bar.note(line)
     doc = encode(Manifest("choreo.metrics/1", made_by, entries))
@@ -74,7 +83,32 @@ def bench(
     return ExitCode.PARTIAL if any((e["why"] or "").startswith("failed: ") for e in entries) else ExitCode.OK
 
 
-def measure(names: list[str], quick: bool, install: bool, on_progress: Any) -> list[dict[str, Any]]:
+def _need_device_file(file: Path | None, suite: str) -> None:
+    """Refuse a file that does not apply or cannot be read, before minutes are spent."""
+    if file is None:
+        return
+    if suite != "generate":
+        raise UsageError(f"--device-file does not apply to {suite}", hint="choreo bench generate")
+    from formats import device_bench
+
+    try:
+        device_bench.read(file)
+    except FileNotFoundError:
+        raise NoInputError(f"no file {file}", hint="Bench.swift of choreo export swift writes one") from None
+
+
+def _inputs(device_file: Path | None) -> list[dict[str, Any]]:
+    if device_file is None:
+        return []
+    from formats.atomic import sha256_file
+    from formats.device_bench import SCHEMA
+
+    return [{"role": "device", "sha256": sha256_file(device_file), "schema": SCHEMA}]
+
+
+def measure(
+    names: list[str], quick: bool, install: bool, on_progress: Any, device_file: Path | None = None
+) -> list[dict[str, Any]]:
     """Entries of the chosen rows, sorted by name; a package is measured only when a row of it is wanted."""
     from importlib import import_module
 
@@ -90,6 +124,8 @@ def measure(names: list[str], quick: bool, install: bool, on_progress: Any) -> l
             chosen_sizes["lines"] = list(help_lines())
         if module.endswith(".bench_install"):
             chosen_sizes["install"] = install
+        if module.endswith(".bench_device"):
+            chosen_sizes["device_file"] = device_file
         try:
             found += import_module(module).bench(**chosen_sizes)
         except StorageError as e:  # a program that was measured failed: the other figures are kept

@@ -36,8 +36,8 @@ def export(
     ],
     *,
     out: options.OutDir,
-    target: Annotated[str, typer.Option("--target", metavar="iOS18|iOS17|iOS16", help="Least platform, for coreml.")] = "",
-    steps: Annotated[str, typer.Option("--steps", metavar="N[,N...]", help="Whole samplers of so many steps.")] = "1,2,4",
+    target: Annotated[str, typer.Option("--target", metavar="iOS18|iOS17|iOS16", help="Least platform, coreml.")] = "",
+    steps: Annotated[str, typer.Option("--steps", metavar="N[,N...]", help="Whole samplers: their steps.")] = "1,2,4",
     force: options.Force = False,
     json: options.Json = False,
     table: options.TableOut = False,
@@ -87,7 +87,9 @@ def _asked(format: str, path: Path, target: str, steps: str) -> Asked:
     except ValueError:
         raise UsageError(f"--steps {steps!r}", hint="whole numbers separated by commas: 1,2,4") from None
     graphs = graphs_of(path) if format == "swift" else None
-    return Asked(format, model_of(path, graphs is not None), (target or "iOS18") if format == "coreml" else None, counts, graphs)
+    return Asked(
+        format, model_of(path, graphs is not None), (target or "iOS18") if format == "coreml" else None, counts, graphs
+    )
 
 
 def _counted(bar: Any) -> Any:
@@ -106,13 +108,13 @@ def _rows(document: bytes) -> list[str]:
     from formats.export_card import decode
 
     card = decode(document)
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             g.name, g.precision, f"{g.bytes / 1e6:.2f} MB", " ".join(sorted({p.task for p in g.proofs})),
-            f"{max((p.max_abs for p in g.proofs), default=0):.2g}", f"{max((p.rel_rms for p in g.proofs), default=0):.2g}",
+            f"{max((p.max_abs for p in g.proofs), default=0):.2g}", f"{max((p.rms for p in g.proofs), default=0):.2g}",
             card.status,
         )
         for g in card.graphs
     ]  # fmt: skip
     rows += [(name, "", "", "", "", "", card.status) for name in sorted(card.files) if name.endswith(".swift")]
-    return streams.columns(rows, ("graph", "precision", "size", "proved for", "max abs", "rel rms", "status"))
+    return streams.columns(rows, ("graph", "precision", "size", "proved for", "max abs", "rms", "status"))

@@ -43,17 +43,19 @@ class Proof(_Strict, frozen=True, forbid_unknown_fields=True, kw_only=True):
         task: GEN, INBETWEEN or PREDICT.
         by: What computed: `onnxruntime`, `mlx`, `reference-executor f32`, `reference-executor f16`, `coreml-runtime`.
         max_abs: Largest difference of the normalised output, 1 being a standard deviation of a channel.
-        rel_rms: Root mean square of the difference over that of the output.
+        rms: Root mean square of the difference.
+        rel_rms: The same over that of the output.
         allowed: Most that was let through, of `measure`.
-        measure: Which of the two is judged.
+        measure: Which of them is judged.
     """
 
     task: str
     by: str
     max_abs: Number
+    rms: Number
     rel_rms: Number
     allowed: Number
-    measure: Literal["max_abs", "rel_rms"] = "max_abs"
+    measure: Literal["max_abs", "rms"] = "max_abs"
 
 
 class Graph(_Strict, frozen=True, forbid_unknown_fields=True, kw_only=True):

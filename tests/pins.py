@@ -12,6 +12,10 @@ HEADER = (
 )
 
 
+# Wheels of Linux alone: on a Mac the part they belong to comes with the package itself.
+LINUX = {"mlx-cpu"}
+
+
 def closure() -> dict[str, str]:
     """Canonical name -> version of every requirement of choreo with its extra `dev`, transitively."""
     found: dict[str, str] = {}
@@ -39,9 +43,15 @@ def closure() -> dict[str, str]:
     return found
 
 
+def line(name: str, version: str) -> str:
+    """A pin, with the system that it is for where there is one only."""
+    where = '; sys_platform == "linux"' if name in LINUX else ""
+    return f"{name}=={version}{where}\n"
+
+
 def text() -> str:
     """The content of requirements.txt."""
-    return HEADER + "".join(sorted(f"{name}=={version}\n" for name, version in closure().items()))
+    return HEADER + "".join(sorted(line(name, version) for name, version in closure().items()))
 
 
 if __name__ == "__main__":

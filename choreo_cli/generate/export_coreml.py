@@ -151,9 +151,7 @@ class MilOps:
         return self.mb.silu(x=x)
 
 
-def write_package(
-    file: Path, packed: Packed, way: Way | None, target: str, chosen: Mapping[str, Palette]
-) -> list[str]:
+def write_package(file: Path, packed: Packed, way: Way | None, target: str, chosen: Mapping[str, Palette]) -> list[str]:
     """Write the step graph, or a whole sampler, for one clip.
 
     Args:
@@ -205,8 +203,9 @@ def _quiet() -> Iterator[None]:
 
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings(), mock.patch(
-            "coremltools.converters.mil.mil.passes.pass_pipeline.tqdm", silent, create=False
+        with (
+            warnings.catch_warnings(),
+            mock.patch("coremltools.converters.mil.mil.passes.pass_pipeline.tqdm", silent, create=False),
         ):
             warnings.simplefilter("ignore")
             yield
@@ -267,5 +266,5 @@ def check_program(program: Any, what: str, palette_names: Sequence[str]) -> list
     there = {op.name.removesuffix("_weight") for op in found if op.op_type == "constexpr_lut_to_dense"}
     skipped = sorted({n.replace(".", "_") for n in palette_names} - there)
     if skipped:
-        raise DataError(f"{what}: the weight of {skipped[0]!r} was left out of the palettes", hint="nothing was written")
+        raise DataError(f"{what}: {skipped[0]!r} was left out of the palettes", hint="nothing was written")
     return kinds

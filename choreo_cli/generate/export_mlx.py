@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from choreo_cli.generate.export_graph import F32, Network, Packed, step_inputs
 from choreo_cli.generate.export_sampler import Way, sample
 from choreo_cli.generate.mlx_net import EPS, gelu, load, need_mlx
+from choreo_cli.generate.onnx_step import NAMES
 from formats.export_card import MLX, MLX_CPU
 
 SUFFIX = ".mlxfn"
-ORDER = ("x", "time", "audio", "known", "mask", "text", "task", "extra")
 
 
 class MlxOps:
@@ -84,11 +84,11 @@ def write_step(file: Path, packed: Packed, arrays: Mapping[str, F32]) -> None:
     mx = need_mlx()
     net = load(packed.shape, arrays)
     shapes = step_inputs(packed.shape)
-    names = [n for n in ORDER if n in shapes]
+    names = [n for n in NAMES if n in shapes]
 
     def forward(*given: Any) -> Any:
         told = dict(zip(names, given, strict=True))
-        return net(*(told.get(n) for n in ORDER))
+        return net(*(told.get(n) for n in NAMES))
 
     with mx.exporter(str(file), forward) as export:
         for batch in (1, 2):

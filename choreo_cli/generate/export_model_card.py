@@ -10,7 +10,7 @@ from formats.export_card import ExportCard, Graph
 USE = {
     "onnx": "`choreo generate --model DIR` runs it, and so does any ONNX runtime with opset 20.",
     "mlx": "`mlx.core.import_function(\"step.mlxfn\")`, or `model.safetensors` into a network of your own.",
-    "coreml": "Compile on the device with `MLModel.compileModel(at:)`; `choreo export swift DIR` writes a class for it.",
+    "coreml": "Compile on the device (`MLModel.compileModel(at:)`); `choreo export swift DIR` writes a class for it.",
     "swift": "Add both files to a target together with the packages of `choreo export coreml`.",
 }  # fmt: skip
 
@@ -52,9 +52,18 @@ def _checked(card: ExportCard) -> str:
     for g in card.graphs:
         for p in g.proofs:
             rows.append(
-                (g.name, g.precision, p.task, p.by, f"{p.max_abs:.2g}", f"{p.rel_rms:.2g}", f"{p.measure} <= {p.allowed:g}")
+                (
+                    g.name,
+                    g.precision,
+                    p.task,
+                    p.by,
+                    f"{p.max_abs:.2g}",
+                    f"{p.rms:.2g}",
+                    f"{p.rel_rms:.2g}",
+                    f"{p.measure} <= {p.allowed:g}",
+                )
             )
-    header = ("graph", "precision", "task", "by", "max abs", "rel rms", "allowed")
+    header = ("graph", "precision", "task", "by", "max abs", "rms", "rel rms", "allowed")
     note = "Against the torch network on fixed random noise; 1 is a standard deviation of a channel."
     sizes = _table(
         ("graph", "precision", "bytes", "of float16", "rows through the network a clip"),
@@ -97,7 +106,7 @@ def _inputs(card: ExportCard) -> str:
     text.append(
         "One package does GEN (mask of zeros), INBETWEEN and PREDICT: the mask and the one-hot task say which. Mask "
         f"columns: {groups}. Known values come back exactly from a whole sampler; paste the raw ones after "
-        "`x * std + mean`. Means and spreads are in `model.json` under `facts.stats`; angles of the swivels are wrapped."
+        "`x * std + mean`. Means and spreads are in `model.json` under `facts.stats`; swivels are angles and wrap."
     )
     return "\n\n".join(text)
 
@@ -114,7 +123,8 @@ def _trained(card: ExportCard) -> str:
 
 
 def _data(facts: dict[str, Any]) -> str:
-    kind = {True: "synthetic, made by a program", False: "recorded motion"}.get(facts.get("synthetic"), "not said")
+    told = facts.get("synthetic")
+    kind = "not said" if told is None else "synthetic, made by a program" if told else "recorded motion"
     sha = (facts.get("data") or {}).get("sha256")
     return f"{kind}; manifest `{sha}`" if sha else kind
 

@@ -123,5 +123,5 @@ def _finished(
     graph: Graph, out: str, inputs: Mapping[str, Sequence[Any]], packed: Packed, properties: Mapping[str, str]
 ) -> bytes:
     graph.node("Identity", [out], OUTPUT)
-    shape = ["batch", packed.shape.frames, CHANNELS]
+    shape: list[int | str] = ["batch", packed.shape.frames, CHANNELS]
     return graph.model(inputs, {OUTPUT: shape}, properties, opset=OPSET, ir_version=IR_VERSION)

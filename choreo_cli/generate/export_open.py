@@ -45,5 +45,7 @@ def graphs_of(path: Path) -> Mapping[str, Mapping[str, Sequence[Any]]] | None:
         return None
     card = export_card.read(folder)
     if card.format != "coreml":
-        raise FormatError(f"an export for {card.format}: Swift runs Core ML", file=folder, hint="choreo export coreml MODEL")
+        raise FormatError(
+            f"an export for {card.format}: Swift runs Core ML", file=folder, hint="choreo export coreml MODEL"
+        )
     return {g.name: g.inputs for g in card.graphs}

@@ -76,4 +76,4 @@ def _centres(values: NDArray[np.float64], count: int) -> NDArray[np.float64]:
         if np.array_equal(after, centres):
             break
         centres = after
-    return centres
+    return np.asarray(centres, np.float64)

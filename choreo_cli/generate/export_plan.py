@@ -104,9 +104,9 @@ def plan_of(process: Process, steps: int, solver: str) -> Plan:
         DataError: a process that is no fixed sum, or lets answers into what is known.
     """
     free, held = _Unit(), _Unit()
-    end: Any = process.run(free.predict, free.draw, None, steps, solver)  # type: ignore[arg-type]
+    end: Any = process.run(free.predict, free.draw, None, steps, solver)
     known: Any = held.symbol(KNOWN)
-    process.run(held.predict, held.draw, Held(known, np.ones(known.shape, bool)), steps, solver)  # type: ignore[arg-type]
+    process.run(held.predict, held.draw, Held(known, np.ones(known.shape, bool)), steps, solver)
     stages = tuple(
         Stage(t, way, free.sum_of(x), held.sum_of(y))
         for (t, way, x), (_, _, y) in zip(free.asked, held.asked, strict=True)

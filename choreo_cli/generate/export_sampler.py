@@ -36,12 +36,14 @@ class Way:
     sized: bool = False
 
     def weighs(self, shape: Shape) -> bool:
-        """Whether there is an input `w`."""
-        return not self.baked and shape.audio_width > 0
+        """Whether there is an input `w`: a single step from noise lies outside the interval and has none."""
+        told = self.guided and not self.baked and shape.audio_width > 0
+        return told or any(self.two(s.way, shape) for s in self.plan.stages)
 
     def two(self, way: float, shape: Shape) -> bool:
         """Whether a stage asks twice, with and without conditions."""
-        return self.weighs(shape) and not self.guided and self.guidance.low <= way <= self.guidance.high
+        open_ = not self.baked and not self.guided and shape.audio_width > 0
+        return open_ and self.guidance.low <= way <= self.guidance.high
 
     def rows(self, shape: Shape) -> int:
         """Rows that go through the network for a clip."""
@@ -83,8 +85,7 @@ class _Sampling:
             self.values[f"noise{k}"] = inputs[NOISE if k == 0 else f"{NOISE}{k}"]
         extra = self._extra()
         self.full = net.told(inputs.get("text"), inputs["task"], extra)
-        self.twice = any(way.two(s.way, net.shape) for s in way.plan.stages)
-        if self.twice:
+        if any(way.two(s.way, net.shape) for s in way.plan.stages):
             self._prepare_guidance(extra)
 
     def run(self) -> Value:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -15,12 +17,16 @@ from choreo_cli.generate.model_files import Model
 from choreo_cli.generate.sampling import Forward
 from formats.errors import FormatError
 
-try:
-    import mlx.core as mx
-    from mlx import nn
-except (ImportError, OSError):  # every entry point says so
-    mx = nn = None
 
+def _module(name: str) -> Any:
+    """A module of MLX; None without it, which every entry point says."""
+    try:
+        return import_module(name)
+    except (ImportError, OSError):
+        return None
+
+
+mx, nn = _module("mlx.core"), _module("mlx.nn")
 F32 = NDArray[np.float32]
 MLX_LINE = "pip install 'choreo[mlx]'"
 MLX_CPU_LINE = "pip install 'choreo[mlx-cpu]'"
@@ -31,8 +37,6 @@ Base: Any = object if nn is None else nn.Module
 
 def need_mlx() -> Any:
     """`mlx.core`. Raises UnavailableError without it."""
-    import sys
-
     if mx is None:
         raise UnavailableError("MLX is not installed", hint=MLX_LINE if sys.platform == "darwin" else MLX_CPU_LINE)
     return mx
@@ -44,7 +48,7 @@ def rotated(x: Any, cos: Any, sin: Any) -> Any:
     return mx.concatenate([a * cos - b * sin, a * sin + b * cos], -1)
 
 
-class Block(Base):
+class Block(Base):  # type: ignore[misc]
     """See `dit_torch.Block`."""
 
     def __init__(self, width: int, heads: int) -> None:
@@ -81,7 +85,7 @@ def gelu(x: Any) -> Any:
     return 0.5 * x * (1 + mx.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
 
 
-class MotionDiT(Base):
+class MotionDiT(Base):  # type: ignore[misc]
     """See `dit_torch.MotionDiT`.
 
     Args:
@@ -115,9 +119,7 @@ class MotionDiT(Base):
             cover[k, part] = 1.0
         self._cover = mx.array(cover)
 
-    def __call__(
-        self, x: Any, time: Any, audio: Any, known: Any, mask: Any, text: Any, task: Any, extra: Any
-    ) -> Any:
+    def __call__(self, x: Any, time: Any, audio: Any, known: Any, mask: Any, text: Any, task: Any, extra: Any) -> Any:
         """MLX arrays of the shapes of the torch network's forward."""
         h = self.tokens(mx.concatenate([x, known * (mask @ self._cover), mask], -1))
         if "audio" in self:
@@ -153,7 +155,12 @@ def load(shape: Shape, arrays: Mapping[str, F32]) -> Any:
 
 def mlx_forward(model: Model) -> Forward:
     """A checkpoint in MLX as a callable on float32 arrays. Raises UnavailableError without MLX."""
-    net = load(model.shape, model.checkpoint.arrays)
+    return arrays_forward(model.shape, model.checkpoint.arrays)
+
+
+def arrays_forward(shape: Shape, arrays: Mapping[str, F32]) -> Forward:
+    """Weights by name as a callable on float32 arrays; see `load`."""
+    net = load(shape, arrays)
 
     def forward(*inputs: F32) -> F32:
         return np.array(net(*(mx.array(np.ascontiguousarray(a, np.float32)) for a in inputs)), np.float32)

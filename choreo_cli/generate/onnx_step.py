@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,9 @@ class OnnxGraph:
             if name not in inputs:
                 raise DataError(f"{self.graph.name} needs {name!r}")
             found = np.shape(inputs[name])
-            if len(found) != len(shape) or any(isinstance(n, int) and n != m for n, m in zip(shape, found, strict=True)):
+            if len(found) != len(shape) or any(
+                isinstance(n, int) and n != m for n, m in zip(shape, found, strict=True)
+            ):
                 wanted = " x ".join(str(n) for n in shape)
                 hint = f"this graph takes {self.frames} frames" if shape[1:2] == [self.frames] else ""
                 raise DataError(f"{name} of shape {found}, need {wanted}", hint=hint)
@@ -111,6 +113,10 @@ class OnnxGraph:
                     raise DataError(f"{name} for {found[0]} clips, others for {batch}")
         out: F32 = self._run(inputs)
         return out
+
+
+def _fits(found: tuple[int, ...], shape: Sequence[int | str]) -> bool:
+    return len(found) == len(shape) and all(n in (m, "batch") for n, m in zip(shape, found, strict=True))
 
 
 class OnnxStep(OnnxGraph):

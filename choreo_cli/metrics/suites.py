@@ -74,6 +74,26 @@ SUITES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
             "motion.mp4": "a 30 s clip and its music to MP4, against matplotlib's frames alone",
         },
     ),
+    "choreo_cli.generate.bench": (
+        {"rounds": 2, "count": 2, "clips": 1},
+        {
+            "generate.step_b1": "one evaluation of Tiny for one clip, T=64, ONNX Runtime, against arithmetic and torch",
+            "generate.step_b2": "the same for two clips, which is what guidance takes",
+            "generate.step_eager": "how much faster than torch eager in the same run",
+            "generate.sample": "a clip of 2.13 s by steps and backend, against DDIM-50; p50 here, p95 in params",
+            "generate.clip_cfg": "a clip in 4 guided steps as one graph, one core",
+            "generate.clip_distilled": "a clip in 1 step of a distilled network, one core",
+            "generate.large": "core-seconds per second of dance, against a network of the size of EDGE's",
+        },
+    ),
+    "choreo_cli.generate.bench_train": (
+        {"steps": 2, "rounds": 1},
+        {"generate.train": "optimiser steps a second on one core, against arithmetic"},
+    ),
+    "choreo_cli.generate.bench_device": (
+        {},
+        {"generate.phone": "a clip on a phone, from --device-file; else not measured"},
+    ),
     "choreo_cli.live.bench_model": (
         {"rounds": 4, "count": 20},
         {
@@ -118,5 +138,6 @@ LANES = {
     "data": "start-up, discover, features, pair, feed, memory",
     "train": "training and its memory",
     "motion": "choreo25 codec, BVH, drawing, film",
+    "generate": "an evaluation, whole clips, training, a phone's own file",
     "live": "model step, loop, cadence, OSC, memory",
 }

@@ -206,7 +206,7 @@ def document(data: bytes, source: str, file: Path | None, verdict: Verdict) -> m
 
 
 def _sealed(path: Path, verdict: Verdict, hashed: bool) -> None:
-    from formats import checkpoint, sealed, status
+    from formats import checkpoint, export_card, sealed, status
     from formats.columns import STATUS
 
     doc = sealed.parse(Source.of(path).read_bytes(), file=path)
@@ -215,6 +215,8 @@ def _sealed(path: Path, verdict: Verdict, hashed: bool) -> None:
         status.decode(path.read_bytes(), file=path)
     if verdict.schema == checkpoint.SCHEMA:
         checkpoint.read_card(path)
+    if verdict.schema == export_card.SCHEMA:
+        export_card.decode(path.read_bytes(), file=path)
 
 
 def _packets(path: Path, verdict: Verdict, hashed: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from choreo_cli.errors import NoInputError
 from choreo_cli.report import recognise as known
 from choreo_cli.report.checksums import parse as parse_sums
 from choreo_cli.report.verify import Verdict, check_file, document
-from formats import checkpoint
+from formats import checkpoint, export_card
 from formats import manifest as manifests
 from formats.atomic import LOCK_NAME
 from formats.errors import FormatError
@@ -84,6 +84,8 @@ class Inspector:
                 self._sums(path, verdict)
             elif verdict.schema == checkpoint.SCHEMA:
                 self._checkpoint(path, verdict)
+            elif verdict.schema == export_card.SCHEMA:
+                self._files_of(export_card.read(path).files, path, verdict)
             elif verdict.schema in manifests.ENTRY_TABLES:
                 data = path.read_bytes()
                 if manifests.peek(data) is not None:  # a heartbeat is sealed, a list of heartbeats is a manifest
@@ -174,8 +176,11 @@ class Inspector:
 
     def _checkpoint(self, path: Path, verdict: Verdict) -> None:
         """A model's card against the files it names."""
-        for name, sha in sorted(checkpoint.read_card(path)["files"].items()):
-            self._named_file(path.parent, name, sha, path.name, verdict)
+        self._files_of(checkpoint.read_card(path)["files"], path, verdict)
+
+    def _files_of(self, files: Mapping[str, str], card: Path, verdict: Verdict) -> None:
+        for name, sha in sorted(files.items()):
+            self._named_file(card.parent, name, sha, card.name, verdict)
 
     def _named_file(self, folder: Path, name: str, sha: Any, by: str, verdict: Verdict) -> None:
         """Compare one file with what `by` says of it, then look inside when it is one of ours."""
