@@ -100,7 +100,13 @@ def generation(
         found = evaluate_result.evaluate(asked, bar, bar.note)
         if samples is not None:
             _write_samples(samples, found)
-    params = {"clips": asked.clips, "steps": steps, "cfg": cfg, "shift": shift, "no_tune": not asked.tune}
+    params = {
+        "clips": asked.clips,
+        "steps": ",".join(map(str, asked.steps or ())),
+        "cfg": cfg,
+        "shift": shift,
+        "no_tune": not asked.tune,
+    }
     evaluation = found.evaluation
     failed = finish(
         "generation", evaluation.entries, evaluation.inputs, evaluation.notes, params, seed, quiet, out=out, json=json,
@@ -121,7 +127,7 @@ def _write_samples(folder: Path, found: Result) -> None:
         for path, data, entry in samples(found.stage):
             target.write("motion", path, data)
             sha = target.files[path][1]
-            entries.append({"id": sha[:16], "sha256": sha, **entry})
+            entries.append({"id": sha[:16], "path": path, "sha256": sha, **entry})
         target.finish(entries, ExitCode.OK, sys.argv[1:])
 
 

@@ -158,9 +158,10 @@ def _mean(arm: Arm, figure: str) -> float | None:
 
 
 def _inputs(asked: Asked, stage: Stage) -> list[dict[str, Any]]:
-    from choreo_cli.generate.evaluate_job import all_models
-
-    found = [*stage.data.inputs, *(m.source for m in all_models(asked))]
+    """Provenance: roles are the options that models were named with, so that a report can write the command again."""
+    named = (("run", asked.models), ("against-ddim", asked.ddim), ("distilled", asked.distilled),
+             ("onnx", [asked.onnx] if asked.onnx else []), ("against", asked.against))  # fmt: skip
+    found = [*stage.data.inputs, *({**m.source, "role": role} for role, models in named for m in models)]
     return list({(i["role"], i["sha256"]): i for i in found}.values())
 
 

@@ -13,9 +13,9 @@ from formats import manifest as manifests
 from formats import sealed
 from formats.errors import FormatError
 
-KINDS = ("choreo.run", "choreo.metrics", "choreo.pairs", "choreo.sessions")
+KINDS = ("choreo.run", "choreo.metrics", "choreo.pairs", "choreo.sessions", "choreo.motions")
 # What a folder is asked for, in this order: a run folder also holds metrics.json, which its run.json repeats.
-NAMES = ("run.json", "metrics.json", "pairs.json", "sessions.json")
+NAMES = ("run.json", "metrics.json", "pairs.json", "sessions.json", "motions.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Artefact:
 
     @property
     def kind(self) -> str:
-        """`run`, `metrics`, `pairs` or `sessions`."""
+        """`run`, `metrics`, `pairs`, `sessions` or `motions`."""
         return self.manifest.kind.removeprefix("choreo.")
 
     @property

@@ -32,7 +32,7 @@ def _describe(d: Dataset, found: Gathered) -> dict[str, Any]:
         "sha256": d.sha256,
         "found": d.path is not None,
         "sessions": {k: len(v) for k, v in sessions.items() if v},
-        "hours": {k: rows[k] * STEP_S / 3600 for k in SPLITS if isinstance(rows.get(k), int)} or _hours(entries),
+        "hours": {k: rows[k] * _step_s(d) / 3600 for k in SPLITS if isinstance(rows.get(k), int)} or _hours(entries),
         "held_out": sorted({*sessions["val"], *sessions["test"]}),
         "tempi": sorted({float(e["bpm"]) for e in entries if e.get("bpm")}),
         "synthetic": synthetic,
@@ -44,13 +44,19 @@ def _describe(d: Dataset, found: Gathered) -> dict[str, Any]:
     }
 
 
+def _step_s(d: Dataset) -> float:
+    """Seconds of a row: motions count frames at a rate of their own."""
+    fps = d.record.get("fps")
+    return 1 / float(fps) if isinstance(fps, int | float) and fps > 0 else STEP_S
+
+
 def _sessions(d: Dataset) -> dict[str, list[str]]:
     stated = d.record.get("sessions")
     if isinstance(stated, dict):
         return {k: [str(s) for s in stated.get(k) or []] for k in SPLITS}
     found: dict[str, list[str]] = {k: [] for k in SPLITS}
     for e in d.source.manifest.entries if d.source is not None else []:
-        found[e.get("split", "none")].append(str(e.get("pair_id") or e["session_id"]))
+        found[e.get("split", "none")].append(str(e.get("pair_id") or e.get("session_id") or e["path"]))
     return found
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from choreo_cli.report import run_environment
+from choreo_cli.report import generation, generation_figures, run_environment
 from choreo_cli.report.run_artefact import inside
 from choreo_cli.report.run_datasets import dataset_rows
 from choreo_cli.report.run_decision import Evidence, decide, evidence
@@ -53,9 +53,11 @@ def make_report(found: Gathered, grammar: Grammar, params: Mapping[str, Any]) ->
     datasets = dataset_rows(found)
     origins = trace(found)
     block = reproduce(origins, grammar)
-    figures = tuple(make_figures(groups, rows))
+    dances = [a for a in found.inputs if a.kind == "motions"]
+    figures = (*make_figures(groups, rows), *generation_figures.figures(found.evaluations, dances))
     damage = list(damaged(found.runs))
     proofs = [*evidence(groups, rows, datasets, _origins(block)), *_absent(found.runs)]
+    proofs += generation.evidence(groups, found.evaluations)
     inputs = [{"role": a.kind, "sha256": a.sha256, "schema": a.manifest.schema} for a in found.inputs]
     document = {
         "schema": SCHEMA,
@@ -66,6 +68,7 @@ def make_report(found: Gathered, grammar: Grammar, params: Mapping[str, Any]) ->
         "differences": differences(groups),
         "datasets": datasets,
         "latency": ledgers(found.evaluations),
+        "generation": generation.section(found.evaluations, groups),
         "metrics": rows,
         "figures": [_figure_record(f) for f in figures],
         "reproduction": _block_record(block),

@@ -82,8 +82,19 @@ def _loss(g: Group, name: str) -> Figure:
     last = [float(c.val[-1, 1]) for c in curves if len(c.val)]
     shown = f"Validation ends at {number(float(np.mean(last)))} on average" if last else "There was no validation"
     text = f"Training loss (line) and validation loss (dots) of {_seeds(curves)}. {shown}; the scale is logarithmic."
+    decided = sorted({s for r in g.runs if (s := _decision(r.entry))})
+    text += f" Early decision: {'; '.join(decided)}." if decided else ""
     facts = {"seeds": [c.seed for c in curves], "validation": last}
     return Figure(name, title, text, lambda f, p: _draw_loss(f, p, curves), 62, facts=facts)
+
+
+def _decision(entry: Mapping[str, Any]) -> str:
+    """What a training said of its own held-out loss at its end, empty when it says nothing."""
+    for e in entry["metrics"] if isinstance(entry["metrics"], list) else []:
+        sentence = e["params"].get("decision") if isinstance(e["params"], dict) else None
+        if isinstance(sentence, str):
+            return sentence
+    return ""
 
 
 def _seeds(curves: Sequence[Curve]) -> str:

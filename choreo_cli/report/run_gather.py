@@ -145,11 +145,19 @@ def _datasets(inputs: Iterable[Artefact], runs: Iterable[Run], known: Mapping[st
         sha = str(record.get("sha256", ""))
         if sha and sha not in found:
             path = inside(run.root(str(record.get("root", ""))), str(record.get("path", ".")))
-            found[sha] = Dataset(sha, record, known.get(sha), path)
+            found[sha] = Dataset(sha, record, known.get(sha) or _at(path, known), path)
     for a in inputs:
         if a.kind in ("pairs", "sessions") and a.sha256 not in found:
             found[a.sha256] = Dataset(a.sha256, {}, a, a.manifest.file)
     return list(found.values())
+
+
+def _at(path: Path | None, known: Mapping[str, Artefact]) -> Artefact | None:
+    """The manifest of motions at a path: runs name those by what was made of them, not by the manifest's digest."""
+    if path is None or not path.is_file():
+        return None
+    there = (a for a in known.values() if a.kind == "motions" and a.manifest.file is not None)
+    return next((a for a in there if a.manifest.file is not None and a.manifest.file.resolve() == path.resolve()), None)
 
 
 def _search(inputs: Sequence[Artefact], roots: Mapping[str, str]) -> dict[str, Artefact]:

@@ -14,6 +14,8 @@ MARK = {"PROMOTE": "✓", "HOLD": "✗", "INCOMPLETE": "○"}
 
 def page(doc: Mapping[str, Any]) -> str:
     """The whole report."""
+    from choreo_cli.report import run_markdown_generation  # which writes with the words of this module
+
     parts = [_decision(doc["decision"])]
     if doc["comparison"] is not None:
         parts.append(_comparison(doc["comparison"]))
@@ -21,6 +23,7 @@ def page(doc: Mapping[str, Any]) -> str:
         _runs(doc),
         _datasets(doc["datasets"]),
         _latency(doc["latency"]),
+        run_markdown_generation.page(doc["generation"]) if doc["generation"] else "",
         _metrics(doc["metrics"]),
         _figures(doc["figures"]),
     ]

@@ -10,6 +10,7 @@ from choreo_cli.report.run_artefact import Artefact
 from choreo_cli.report.run_gather import Gathered
 
 WEIGHTS = "model.safetensors"
+MOTIONS = "choreo.motions/1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +57,14 @@ def trace(found: Gathered) -> Origins:
         steps[a.sha256] = a
 
     for a in found.inputs:
-        visit(index.recording(index.whole(a)))
+        if not _shown_only(a):
+            visit(index.recording(index.whole(a)))
     return Origins(tuple(steps.values()), needs)
+
+
+def _shown_only(a: Artefact) -> bool:
+    """Dances that an evaluation wrote down for people: the evaluation makes them again."""
+    return a.kind == "motions" and a.made_by.get("command") == "evaluate generation"
 
 
 class _Index:
@@ -116,7 +123,9 @@ class _Index:
             for p in e["parents"] if isinstance(e["parents"], list) else []:
                 if isinstance(p, dict):
                     yield str(p.get("role", "model")), str(p.get("sha256", "")), str(p.get("run_id", ""))
-            if isinstance(e["data"], dict) and e["data"].get("sha256"):
+            # Of motions a run names what it made of them; the manifest itself is among the inputs.
+            named = isinstance(e["data"], dict) and e["data"].get("schema") != MOTIONS
+            if named and e["data"].get("sha256"):
                 yield "frames", str(e["data"]["sha256"]), ""
         for item in a.made_by.get("inputs") or []:
             if isinstance(item, dict) and item.get("sha256"):

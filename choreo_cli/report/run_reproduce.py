@@ -24,6 +24,10 @@ MODEL_FILES = ("model.safetensors", "model.onnx", "model.npz")
 ONE_FILE = ("inventory", "metrics")  # kinds whose -o is a file
 # Which option of a command names data of its own, of those that keep no record of their line.
 OTHER_DATA = {"evaluate groove": "--against", "evaluate model": "--on"}
+# Options of a command that judges several models, by the role of the input.
+MODEL_OPTIONS = {
+    "evaluate generation": {r: f"--{r}" for r in ("against-ddim", "distilled", "against", "onnx")},
+}  # fmt: skip
 # Options that name either data that was made by a command, or something that is no file at all.
 MAYBE_DATA = ("--source",)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -227,14 +231,20 @@ class _Maker:
         if a.kind == "inventory":
             made = [self._product(n.origin, folder=True) for n in left if n.origin is not None]
             return list(made) or [self._variable("RECORDINGS", "the folder of the recordings")]
-        if a.kind == "sessions":
+        if a.kind == "sessions" or (a.kind == "motions" and not left):
             return []
         runs = [n for n in left if n.origin is not None and n.origin.kind == "run"]
         wanted = (runs if a.kind == "metrics" else runs[:1]) or list(left[:1])
         if not wanted and a.kind == "metrics":
             return []
         if a.kind == "metrics":
-            return [*(self._product(n.origin, folder=False) for n in wanted if n.origin), *self._other_data(a, left)]
+            options = MODEL_OPTIONS.get(str(a.made_by.get("command")), {})
+            if any(n.origin is None and n.role in options for n in left):
+                return [None]
+            plain = [self._product(n.origin, folder=False) for n in wanted if n.origin and n.role not in options]
+            given = [w for n in wanted if n.origin and n.role in options
+                     for w in (options[n.role], self._product(n.origin, folder=False))]  # fmt: skip
+            return [*plain, *given, *self._other_data(a, left)]
         return [self._product(n.origin, folder=False) if n.origin else self.names.get(n.sha256) for n in wanted] or [
             None
         ]
