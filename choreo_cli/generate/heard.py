@@ -50,7 +50,8 @@ def hear(path: Path, sampler: Sampler, seconds: float | None = None) -> Heard:
     from choreo_cli.audio.dance_features import PHASE_WIDTH, WIDTH
 
     fps, width = sampler.fps, sampler.audio_width
-    if path.suffix.lower() not in SUFFIXES and width not in (WIDTH, PHASE_WIDTH):
+    sound = path.suffix.lower() not in SUFFIXES
+    if sound and width not in (WIDTH, PHASE_WIDTH):
         raise DataError(f"{path} is sound, the model hears {width} features of another kind", hint="name feature files")
     track = read_track(path, fps, phase=width == PHASE_WIDTH, cache=False)
     if track.width != width:
@@ -59,11 +60,12 @@ def hear(path: Path, sampler: Sampler, seconds: float | None = None) -> Heard:
     if len(named) == 2 and named[0] != named[1]:
         odd = next(a for a, b in zip(*named, strict=True) if a != b)
         raise DataError(f"{path} holds other features than the model hears, {odd!r} for one")
-    frames = len(track.values)
+    frames = max(1, len(track.values) - sound)  # the last row of a sound lies at its very end
     if seconds is not None:
         frames = frames_for(seconds, fps)
         if frames > len(track.values) + AFTER_S * fps:
-            raise DataError(f"{path} ends after {len(track.values) / fps:.2f} s, {seconds:g} s are asked for")
+            ends = (len(track.values) - sound) / fps
+            raise DataError(f"{path} ends after {ends:.2f} s, {seconds:g} s are asked for")
     return Heard(path, track.rows(0, frames), frames, track.sha256, track.assumptions)
 
 

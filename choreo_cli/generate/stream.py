@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from choreo_cli.errors import UsageError
-from choreo_cli.generate.config import CHANNELS, GROUPS, PREDICT_FRAMES
+from choreo_cli.generate.config import CHANNELS, FRAMES, GROUPS, PREDICT_FRAMES
 from choreo_cli.generate.given import guess_task
 from choreo_cli.generate.sampling import Sampler
 
@@ -27,7 +27,7 @@ def chain(
     frames: int | None = None,
     known: NDArray[Any] | None = None,
     mask: NDArray[Any] | None = None,
-    prefix: int = PREDICT_FRAMES,
+    prefix: int | None = None,
     finish: Finish | None = None,
     **how: Any,
 ) -> Iterator[F32]:
@@ -39,7 +39,7 @@ def chain(
         row: Numbers that the noise follows from; window k adds its number.
         frames: T without music.
         known, mask: (T, 25), (T, 7) frames that are given.
-        prefix: Frames of the last window that the next one is given.
+        prefix: Frames of the last window that the next one is given; a quarter of a window unless it is said otherwise.
         finish: What is done to a window before it is handed on and continued.
         how: `steps`, `solver`, `cfg` of `Sampler.dance`.
 
@@ -50,6 +50,7 @@ def chain(
         UsageError: a prefix that leaves nothing to add, or no frames. What `Sampler.dance` raises.
     """
     window = sampler.frames
+    prefix = max(1, PREDICT_FRAMES * window // FRAMES) if prefix is None else prefix
     if not 1 <= prefix < window:
         raise UsageError(f"a prefix of {prefix} frames in windows of {window}", hint=f"1 to {window - 1}")
     total = len(audio) if audio is not None else int(frames or 0)
