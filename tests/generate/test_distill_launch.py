@@ -286,3 +286,18 @@ def test_stopped_by_a_signal_and_moved_it_goes_on_elsewhere(teacher: Path, motio
     moved = words_of(there / "flow", there / "student", "consistency", "epochs=40")
     finished(start([*moved, "--root", f"data={there / 'motions'}"]))
     assert weights(there / "student") == weights(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_what_two_processes_began_one_goes_on_with_and_records_it(teacher: Path, tmp_path: Path) -> None:
+    words = words_of(teacher, tmp_path / "torn", "shortcut", "epochs=40")
+    child = start(words, TWO)
+    wait_for(child, tmp_path / "torn", 3)
+    child.send_signal(signal.SIGTERM)
+    child.communicate(timeout=60)
+    done = start([w for w in words if w != "-q"])
+    out, err = done.communicate(timeout=240)
+    assert done.returncode == 0, err
+    assert "2 processes began what 1 go on with at step" in err
+    (first, two), (then, one) = json.loads(out)["entries"][0]["data"]["processes"]
+    assert (first, two, one) == (0, 2, 1) and then >= 3

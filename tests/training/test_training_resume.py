@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -370,3 +371,15 @@ def test_a_second_signal_ends_at_once(processes: str, expected: int) -> None:
         [sys.executable, "-c", code], env=environment(RANK="0", WORLD_SIZE=processes), timeout=60, check=False
     )
     assert done.returncode == expected
+
+
+def test_other_numbers_of_processes_are_said_and_recorded(tmp_path: Path) -> None:
+    """A state of one number of processes is gone on with by another; a run of one number records nothing."""
+    progress = state.Progress(step=0)
+    assert progress.joined(2) == [] and progress.crews == [[0, 2]]
+    progress.step = 7
+    assert progress.joined(2) == [] and progress.crews == [[0, 2]]
+    told = progress.joined(4)
+    assert told == ["2 processes began what 4 go on with at step 7: recorded in the run"]
+    assert progress.crews == [[0, 2], [7, 4]]
+    assert state.Progress(**{k: v for k, v in asdict(progress).items() if k != "crews"}).crews == []
