@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from choreo_cli.errors import UnavailableError, UsageError
+from choreo_cli.errors import CantCreateError, UnavailableError, UsageError
 
 if TYPE_CHECKING:
     from choreo_cli.generate.generate_job import How
@@ -80,24 +80,36 @@ def _lines(to: str, header: Header) -> Iterator[Sink]:
     """JSON Lines as `choreo capture stream --rows` writes them."""
     from choreo_cli.motion.capture_job import row_line, rows_head
 
-    out: BinaryIO = sys.stdout.buffer if to == "-" else Path(to).open("wb")  # noqa: SIM115
+    out: BinaryIO | None = None
     count = 0
     try:
 
         def sink(rows: Any, n: int) -> None:
-            nonlocal count
-            if not count:
+            nonlocal out, count
+            if out is None:
+                out = sys.stdout.buffer if to == "-" else _created(Path(to))
                 out.write(rows_head((header.yaw0, header.x0, header.z0), header.skeleton, header.fps))
             out.write(row_line(round(n * 1e6 / header.fps), rows[0]))
             out.flush()
             count += 1
 
         yield sink
-        out.write(b'{"end":true,"n":%d}\n' % count)
-        out.flush()
+        if out is not None:
+            out.write(b'{"end":true,"n":%d}\n' % count)
+            out.flush()
     finally:
-        if to != "-":
+        if out is not None and to != "-":
             out.close()
+
+
+def _created(path: Path) -> BinaryIO:
+    """The file, once there is a frame for it."""
+    try:
+        return path.open("wb")
+    except OSError as e:
+        raise CantCreateError(
+            f"cannot create {path}: {e.strerror}", hint="name a file in a folder that is there"
+        ) from None
 
 
 @contextmanager
