@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from choreo_cli.generate.config import MotionConfig
 from formats.metrics import entry
 
 F64 = NDArray[np.float64]
@@ -99,7 +100,16 @@ def decide(
     return Decision(slope, len(losses), distance, mean_pose, go_on, () if go_on else tuple(commands))
 
 
-def way_out(recipe: str, run: Path, source: Path | None, size: str, seed: int) -> tuple[str, ...]:
+def changed(config: MotionConfig) -> tuple[str, ...]:
+    """`name=value` of every setting that flow and diffusion share and that is not the default, but for the size."""
+    plain = MotionConfig()
+    names = [n for n in MotionConfig.__struct_fields__ if n != "size" and getattr(config, n) != getattr(plain, n)]
+    return tuple(f"{n}={json.dumps(getattr(config, n))}" for n in names)
+
+
+def way_out(
+    recipe: str, run: Path, source: Path | None, size: str, seed: int, settings: Sequence[str] = ()
+) -> tuple[str, ...]:
     """Commands of the consistency route: from this run when it is a diffusion, else from one of the same budget.
 
     Args:
@@ -108,6 +118,7 @@ def way_out(recipe: str, run: Path, source: Path | None, size: str, seed: int) -
         source: What it was trained on, None when it was piped in.
         size: Of the network.
         seed: Of the run.
+        settings: `changed` of its configuration: a diffusion of the same budget is trained with them.
     """
     data = shlex.quote(str(source)) if source is not None else "motions.json"
     teacher = run if recipe == "ddim" else run.with_name(f"{run.name}-ddim")
@@ -116,7 +127,8 @@ def way_out(recipe: str, run: Path, source: Path | None, size: str, seed: int) -
     distill = f"choreo distill --method consistency {named} {data} -o {student}"
     if recipe == "ddim":
         return (distill,)
-    return (f"choreo train ddim {data} --set size={size} --seed {seed} -o {named}", distill)
+    sets = "".join(f" --set {shlex.quote(s)}" for s in (f"size={size}", *settings))
+    return (f"choreo train ddim {data}{sets} --seed {seed} -o {named}", distill)
 
 
 def window_features(x: NDArray[Any]) -> F64:

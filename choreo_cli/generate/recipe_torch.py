@@ -247,7 +247,8 @@ class MotionRecipe:
             real = s.normalise(batch["x"])
             near = decision.distance_to(real, s.normalise(drawn))
             far = decision.distance_to(real, np.zeros_like(real))
-        commands = decision.way_out(self.name, folder, self.given, self.config.size, self.seed)
+        settings = decision.changed(self.config)
+        commands = decision.way_out(self.name, folder, self.given, self.config.size, self.seed, settings)
         return decision.decide(decision.validation_losses(folder / LOG), near, far, commands)
 
 

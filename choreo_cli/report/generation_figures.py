@@ -89,9 +89,10 @@ def _draw_steps(figure: Any, p: Palette, points: Sequence[Mapping[str, Any]], le
         ]
         ax.plot([q["nfe"] for q in line], [q[what] for q in line], color=colour, linewidth=0.9, alpha=0.6)
         ax.plot([q["nfe"] for q in known], [q[what] for q in known], marker, color=colour, markersize=4, label=what)
-    for k, q in enumerate(points):
-        ax.annotate(plain(q["arm"]), (q["nfe"], 0), (0, 4 + 8 * (k % 2)), textcoords="offset points", fontsize=6,
-                    color=p.soft, ha="center")  # fmt: skip
+    for nfe in sorted({q["nfe"] for q in points}):
+        names = [plain(q["arm"]) for q in points if q["nfe"] == nfe]
+        ax.annotate("\n".join(names), (nfe, 1.05), (0, 2), textcoords="offset points", fontsize=6, color=p.soft,
+                    ha="center", va="bottom")  # fmt: skip
     if level is not None:
         ax.axhline(level, color=p.ink, linewidth=0.8, linestyle=(0, (4, 2)))
     ax.set_xscale("log")
@@ -113,9 +114,9 @@ def _strips(a: Artefact, name: str) -> Figure:
     labels = [label for label, _, _ in clips]
     text = (
         f"{POSES} moments of each dance, evenly spaced, seen from the front left at one scale; the body's left is blue,"
-        f" its right orange. Rows: {', '.join(labels)}."
+        f" its right red. Rows: {', '.join(labels)}."
     )
-    height = 17.0 * len(clips) + 6
+    height = 15.5 * len(clips) + 6
     facts = {"clips": labels, "frames": [len(j) for _, j, _ in clips]}
     return Figure(name, title, text, lambda f, p: _draw_strips(f, p, clips), height, double=True, facts=facts)
 
