@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from judged_run import dataset, mapper_run
 
+from choreo_cli.audio.render import render_track, wav_bytes
 from choreo_cli.dataset.frameset import read_frames
 from choreo_cli.dataset.pack import PackPair
 from choreo_cli.dataset.pack_write import write_pack
 from choreo_cli.dataset.splits import Item, assign
-from formats import manifest
+from formats import manifest, motion_npz
 from formats.columns import INPUTS, MASKS
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "examples" / "python"
@@ -27,13 +28,18 @@ LINE = re.compile(r"  (groove\.\w+): (-?[\d.]+), n (\d+), chance (\S+), p (\S+):
 
 
 def script(name: str, *args: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    env = {"PATH": os.environ.get("PATH", ""), "HOME": str(cwd), "OMP_NUM_THREADS": "1"}
+    env = {
+        "PATH": os.environ.get("PATH", ""),
+        "HOME": str(cwd),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(SCRIPTS.parents[1]),
+    }
     command = [sys.executable, str(SCRIPTS / name), *map(str, args)]
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_every_script_has_a_test_here() -> None:
-    assert {p.name for p in SCRIPTS.glob("*.py")} == {"load_pack.py", "score.py"}
+    assert {p.name for p in SCRIPTS.glob("*.py")} == {"load_pack.py", "sample.py", "score.py", "train.py"}
 
 
 def test_a_pack_is_opened_and_its_batches_are_shown(tmp_path: Path) -> None:
@@ -93,3 +99,27 @@ def test_controls_that_never_move_are_said_to_have_no_figure(tmp_path: Path) -> 
     done = script("score.py", run, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "groove.phase_coherence: degenerate" in done.stdout
+
+
+def test_a_dancer_is_trained_and_sampled(choreo: Callable[..., Any], tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    made = choreo("synth", "motions", "--clips", "3", "--seconds", "2.5", "-o", tmp_path / "motions", "-q")
+    assert made.returncode == 0, made.stderr
+    done = script("train.py", tmp_path / "motions", tmp_path / "flow", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    first, *_, last = done.stdout.splitlines()
+    assert re.fullmatch(r"\d+ windows of 64 frames, 35 audio features a frame", first)
+    assert last == f"kept in {tmp_path / 'flow'}: python sample.py {tmp_path / 'flow'} SONG"
+    assert manifest.decode((tmp_path / "flow" / "run.json").read_bytes()).entries[0]["recipe"] == "flow"
+
+    song = tmp_path / "song.wav"
+    song.write_bytes(wav_bytes(render_track(np.arange(0, 6, 0.5), 0.8, 6.0, np.random.default_rng(0))))
+    done = script("sample.py", tmp_path / "flow", song, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    dance, after, frames, raw = done.stdout.splitlines()
+    slide = re.fullmatch(r"dance.npz: joints \(150, 22, 3\), feet slide (\S+) mm/s", dance)
+    assert slide is not None and float(slide[1]) <= 1.0
+    assert after == "goes on exactly: True"
+    assert frames == "as they come: 64 + 48 + 38 frames at 30 fps"
+    assert raw == "raw: (2, 150, 25) in 2 evaluations of the network"
+    assert len(motion_npz.read(tmp_path / "dance.npz").channels) == 150
