@@ -7,6 +7,7 @@ additions of its matrix products over the rate at which this core multiplies mat
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -106,6 +107,7 @@ def samples(rounds: int, missing: Mapping[str, str]) -> list[dict[str, Any]]:
     return [*rows, *_sample_rows(took, per_ms, told), *_clip_rows(took, per_ms, told), _large_row(took, per_ms, told)]
 
 
+@lru_cache(maxsize=16)
 def rows_of(steps_: int, process: str = "flow") -> int:
     """Rows that go through the network for a clip with guidance: two where it holds, else one."""
     seen: list[int] = []

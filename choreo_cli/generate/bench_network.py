@@ -27,9 +27,8 @@ LARGE = Shape(blocks=10, width=504, heads=7, frames=150, audio_width=4800)
 LARGE_STEPS = 50
 
 
-def arrays_of(shape: Shape, seed: int = 0) -> dict[str, F32]:
-    """Random weights under the names of the torch network; what is timed does not depend on them."""
-    rng = np.random.default_rng(seed)
+def sizes_of(shape: Shape) -> dict[str, tuple[int, int, bool]]:
+    """(out, in, whether it has a bias) of every product, under the names of the torch network."""
     w = shape.width
     sizes: dict[str, tuple[int, int, bool]] = {
         "tokens": (w, 2 * CHANNELS + shape.groups, True), "time.0": (w, w, True), "time.2": (w, w, True),
@@ -41,9 +40,15 @@ def arrays_of(shape: Shape, seed: int = 0) -> dict[str, F32]:
     for k in range(shape.blocks):
         parts = {"modulate": (6 * w, w), "qkv": (3 * w, w), "out": (w, w), "up": (4 * w, w), "down": (w, 4 * w)}
         sizes |= {f"blocks.{k}.{n}": (*s, True) for n, s in parts.items()}
+    return sizes
+
+
+def arrays_of(shape: Shape, seed: int = 0) -> dict[str, F32]:
+    """Random weights; what is timed does not depend on them."""
+    rng = np.random.default_rng(seed)
     made: dict[str, F32] = {}
-    for name, (out, into, biased) in sizes.items():
-        made[f"{name}.weight"] = (SPREAD * rng.standard_normal((out, into))).astype(np.float32)
+    for name, (out, into, biased) in sizes_of(shape).items():
+        made[f"{name}.weight"] = np.float32(SPREAD) * rng.standard_normal((out, into), np.float32)
         if biased:
             made[f"{name}.bias"] = np.zeros(out, np.float32)
     return made
@@ -51,17 +56,22 @@ def arrays_of(shape: Shape, seed: int = 0) -> dict[str, F32]:
 
 def parameters(shape: Shape) -> int:
     """Numbers that a network of a shape learns."""
-    return sum(a.size for a in arrays_of(shape).values())
+    return sum(out * into + biased * out for out, into, biased in sizes_of(shape).values())
 
 
 def operations(shape: Shape, batch: int = 1) -> float:
     """Multiplications and additions of one evaluation in its matrix products, attention's two among them."""
-    packed = pack(shape, arrays_of(shape))
-    once = ("time0", "time2", "told", "modulate")
-    rows = {n: 1 if n in once else shape.frames for n in packed.linears}
-    linear = sum(2.0 * rows[n] * packed.arrays[f"{n}.weight"].size for n in packed.linears)
-    attention = shape.blocks * 4.0 * shape.frames**2 * shape.width
-    return batch * (linear + attention)
+    once = ("time", "task", "extra", "text", "modulate")  # for a clip, and not for each of its frames
+    linear = sum(
+        2.0 * out * into * (1 if name.split(".")[0] in once or name.endswith(".modulate") else shape.frames)
+        for name, (out, into, _) in sizes_of(shape).items()
+    )
+    return batch * (linear + attention(shape))
+
+
+def attention(shape: Shape) -> float:
+    """The part of `operations` in which frames look at each other."""
+    return shape.blocks * 4.0 * shape.frames**2 * shape.width
 
 
 def torch_network(shape: Shape, device: str = "cpu") -> Any:
