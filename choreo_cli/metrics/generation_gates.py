@@ -26,6 +26,7 @@ PASS_MARGIN, SCORE_MARGIN = 0.01, 0.01
 LEAST_SANE, LEAST_COMPUTE = 0.9, 12.0
 WITHIN, LEAST_DIVERSITY = 0.95, 0.9
 LOCKED_M_S = 0.001
+LEAST_ABOVE = 0.001  # above chance: a body that never moves is exactly at it
 UNITS: Mapping[str, tuple[str, str]] = {
     "sanity": ("1", "higher"), "musicality": ("1", "higher"), "beat_alignment": ("1", "higher"),
     "shuffled": ("1", "lower"), "slide": ("m/s", "lower"), "slide_after_lock": ("m/s", "lower"),

@@ -13,6 +13,7 @@ from choreo_cli.metrics import generation_sets as sets
 from choreo_cli.metrics import generation_stats as stats
 from choreo_cli.metrics.generation_gates import (
     GATES,
+    LEAST_ABOVE,
     LEAST_COMPUTE,
     LEAST_DIVERSITY,
     LEAST_SANE,
@@ -161,7 +162,7 @@ def music(arm: Arm, bench: Bench) -> list[Entry]:
     level = {"held_out": bench.level("beat_alignment"), "held_out_shuffled": bench.level("shuffled")}
     one_song = None if other.value is not None else "one song: there is no other to shuffle with"
     return [
-        bound_entry(f"generation.music.above_chance.{arm.name}", heard, "1", (">=", 0.0), "music",
+        bound_entry(f"generation.music.above_chance.{arm.name}", heard, "1", (">=", LEAST_ABOVE), "music",
                     {**params, **level}, side=0),
         bound_entry(f"generation.music.shuffled.{arm.name}", other, "1", ("<=", 0.0), "shuffled",
                     {**params, **level}, side=0, better="lower", why=one_song),
