@@ -7,12 +7,13 @@ CHOREO := $(BIN)/choreo
 DEMO := demo
 RUNS := runs
 DATA ?= $(RUNS)/sessions
+DANCES ?= $(RUNS)/dances
 SEEDS ?= 0,1,2
 MINUTES ?= 60
 TIMES ?= 4
 NIGHT := $(RUNS)/nightly/$(shell date -u +%Y%m%dT%H%M%SZ)
 .PHONY: help setup demo test test-slow lint man bench generate-data requirements clean
-.PHONY: train-rps train-mapper evaluate report baseline run-sim run-live test-live nightly
+.PHONY: train-rps train-mapper train-flow evaluate report baseline run-sim run-live test-live nightly
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -52,6 +53,15 @@ train-rps: setup | $(DATA)  ## train M1 on DATA (synthetic sessions by default),
 train-mapper: train-rps  ## train M3 on the trained M1, with and without the normaliser
 	$(CHOREO) train mapper $(RUNS)/rps --seeds 0,1,2,3,4 -o $(RUNS)/mapper --table
 	$(CHOREO) train mapper $(RUNS)/rps --seeds 0,1,2,3,4 --set normalizer=false -o $(RUNS)/mapper-raw --table
+
+$(RUNS)/dances/motions.json: | setup
+	$(CHOREO) synth motions --clips 512 --seconds 10 --seed 0 --jobs 0 -o $(RUNS)/dances > /dev/null
+
+$(RUNS)/dances: | $(RUNS)/dances/motions.json
+
+train-flow: setup | $(DANCES)  ## train a dancer on DANCES (synthetic by default) and judge it: under an hour on 2 cores
+	$(CHOREO) train flow $(DANCES) --config examples/generation/tiny-train.yaml --seed 0 -o $(RUNS)/flow --table
+	$(CHOREO) evaluate generation $(RUNS)/flow --samples $(RUNS)/flow-dances -o $(RUNS)/generation.json --table
 
 evaluate: train-mapper  ## judge them on the held-out sessions, and on a negative control
 	$(CHOREO) evaluate model $(RUNS)/rps --no-gate -o $(RUNS)/rps.json --table
