@@ -54,6 +54,12 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]
         env,
     )
     assert made.returncode == 0, made.stderr
+    made = run(
+        "choreo synth motions --clips 4 --seconds 3 -o motions -q && choreo train flow motions --set steps=4 --set batch=4 --set val_windows=4 -o runs/flow -q",
+        folder,
+        env,
+    )
+    assert made.returncode == 0, made.stderr
     rows = [{"when": k / 30, "body": {j: [x, y, 0.01 * (k % 9)] for j, x, y in BODY}} for k in range(90)]
     (folder / "poses.json").write_text(json.dumps({"clip": {"rows": rows}}))
     (folder / "backup").mkdir()
