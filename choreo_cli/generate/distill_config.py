@@ -43,6 +43,7 @@ class DistillConfig(TrainConfig, frozen=True, forbid_unknown_fields=True, kw_onl
         val_windows: Held-out windows on which the student is compared with its teacher, at most.
     """
 
+    epochs: Positive = 20
     batch: Positive = 64
     lr: Rate = 5e-4
     warmup: Count = 50

@@ -239,30 +239,29 @@ def test_killed_at_any_step_it_goes_on_to_the_same_bits(
 
 
 @pytest.mark.slow
-def test_killed_while_samples_are_made_it_goes_on_with_the_next(teacher: Path, tmp_path: Path) -> None:
-    words = words_of(teacher, tmp_path / "torn", "regression", "pairs=4096", "steps=2")
-    child = start(words)
-    place, deadline = tmp_path / "torn" / "pairs", time.monotonic() + 120
-    try:
-        while len(list(place.glob("pairs-*"))) < 2:
-            assert time.monotonic() < deadline and child.poll() is None
-            time.sleep(0.005)
-    finally:
-        child.kill()
-        child.communicate()
-    begun = {p.name: p.stat().st_mtime_ns for p in sorted(place.glob("pairs-*"))[:2]}
-    child = start(words)
-    while len(list(place.glob("pairs-*"))) < 4:
-        assert time.monotonic() < deadline and child.poll() is None
-        time.sleep(0.005)
-    child.send_signal(signal.SIGTERM)
-    _, err = child.communicate(timeout=60)
-    assert child.returncode == 143, err
-    finished(start(words))
-    assert all((place / name).stat().st_mtime_ns == when for name, when in begun.items())
-    assert not list(place.glob(".*.tmp")) and len(list(place.glob("pairs-*"))) == 16
-    finished(start(words_of(teacher, tmp_path / "whole", "regression", "pairs=4096", "steps=2")))
-    assert weights(tmp_path / "whole") == weights(tmp_path / "torn")
+def test_killed_and_stopped_while_samples_are_made_it_goes_on_with_the_next(teacher: Path, tmp_path: Path) -> None:
+    words = words_of(teacher, tmp_path / "torn", "regression", "pairs=8192", "steps=1", "val_windows=2")
+    place = tmp_path / "torn" / "pairs"
+    begun: dict[str, int] = {}
+    for name in ("SIGKILL", "SIGTERM"):
+        child, deadline = start(words), time.monotonic() + 120
+        try:
+            while len(list(place.glob("pairs-*"))) < len(begun) + 2:
+                assert time.monotonic() < deadline and child.poll() is None
+                time.sleep(0.005)
+        finally:
+            child.send_signal(getattr(signal, name))
+            child.communicate(timeout=60)
+        assert child.returncode == (-9 if name == "SIGKILL" else 143)
+        whole = sorted(place.glob("pairs-*"))
+        assert (
+            begun.keys() <= {p.name for p in whole} and len(whole) < 32 and not (tmp_path / "torn" / "state").exists()
+        )
+        assert all((place / n).stat().st_mtime_ns == when for n, when in begun.items())
+        begun = {p.name: p.stat().st_mtime_ns for p in whole}
+    assert app.run(words) == 0
+    assert all((place / n).stat().st_mtime_ns == when for n, when in begun.items())
+    assert not list(place.glob(".*.tmp")) and len(list(place.glob("pairs-*"))) == 32
 
 
 @pytest.mark.slow
