@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from choreo_cli.generate.evaluate_result import Result
     from formats.manifest import Manifest
 
+EXAMPLES = (
+    (
+        "choreo synth motions --clips 12 --seconds 3 --seed 2 -o unseen -q;"
+        " choreo evaluate generation runs/flow unseen --quick --no-gate -o generated.json --table",
+        "A first look at a dancer, on dances that it does not know",
+    ),
+)
 CACHE = ".choreo-generated"
 QUICK_CLIPS = 32
 QUICK_STEPS = (1, 4)
