@@ -94,7 +94,7 @@ READERS_OF: dict[str, tuple[str, ...]] = {
     "choreo.sessions": ("train", "inspect", "check"),
     "choreo.motions": ("render motion", "evaluate motion", "inspect", "check"),
     "choreo.videos": ("inspect", "check"),
-    "choreo.run": ("evaluate", "report", "inspect", "check"),
+    "choreo.run": ("evaluate", "generate", "report", "inspect", "check"),
     "choreo.metrics": ("report", "inspect", "check"),
 }
 

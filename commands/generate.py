@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from choreo_cli import options, streams
-from choreo_cli.errors import ExitCode, UsageError
+from choreo_cli.errors import DataError, ExitCode, UsageError
 from commands import generate_options as given
 
 if TYPE_CHECKING:
@@ -79,10 +79,12 @@ def generate(
     """
     from choreo_cli.generate.generate_job import How, need_same_fps
     from choreo_cli.generate.generate_run import record
+    from choreo_cli.generate.open_model import card_schema
     from choreo_cli.runtime import provenance
 
     _check(out, stream, to, clips, join, music)
-    sampler = _opened(model, backend, device, threads)
+    place = _piped() if str(model) == "-" else model
+    sampler = _opened(place, backend, device, threads)
     need_same_fps(fps, sampler)
     keys, task = _keys(keyframes, sampler, task, at, places)
     weights = given.guidance(cfg, sampler.cfg)
@@ -95,7 +97,7 @@ def generate(
         send(sampler, found.heard[0], asked, stream, pace, quiet=quiet)
         return int(ExitCode.OK)
     assert out is not None
-    params, inputs = record(sampler, found, asked)
+    params, inputs = record(sampler, found, asked, card_schema(place))
     made_by = provenance("generate", {**params, "clips": clips, "to": to, "seconds": seconds}, inputs, seed=seed)
     doc, code, keep = _write(sampler, found, asked, out, made_by, clips=clips, to=to, force=force, wait=wait, **told)
     streams.emit(doc, partial(dances_table, doc), out=None, json=json, as_table=table, keep=keep)
@@ -117,12 +119,24 @@ def _check(out: Path | None, stream: str | None, to: str, clips: int, join: str,
         raise UsageError("--stream sends one dance", hint="name one music")
 
 
+def _piped() -> Path:
+    """The run whose manifest stdin brings: where `choreo train flow` or `distill` has written it."""
+    from formats.manifest import resolve_roots
+
+    found = streams.read_manifest(None, "generate", ("choreo.run",))
+    own = next((r.id for r in found.roots if r.self), None)
+    if own is None:
+        raise DataError("the manifest on stdin names no folder", hint="name the run")
+    return resolve_roots(found, {})[own]
+
+
 def _opened(model: Path, backend: str, device: str, threads: int) -> Sampler:
-    from choreo_cli.generate.open_model import is_export, open_sampler
+    from choreo_cli.generate.open_model import EXPORT, card_schema, open_sampler
     from choreo_cli.runtime import choose_device, limit_threads
 
     limit_threads(threads)
-    place = "cpu" if backend in ("onnx", "mlx") or is_export(model) else choose_device(device)[0]
+    elsewhere = backend in ("onnx", "mlx") or card_schema(model).startswith(EXPORT)
+    place = "cpu" if elsewhere else choose_device(device)[0]
     sampler = open_sampler(model, backend=backend, threads=threads, device=place)
     if place != "cpu":
         sampler.together, sampler.padded = 64, True

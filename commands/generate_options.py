@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from choreo_cli.generate.guidance import Guidance
 
 Model = Annotated[
-    Path, typer.Argument(metavar="MODEL", help="Run of train flow, ddim or distill, a checkpoint, or an ONNX export.")
+    Path, typer.Argument(metavar="MODEL", help="Run of train flow, ddim or distill, or an ONNX export; - reads stdin.")
 ]
 Music = Annotated[
     list[Path] | None, typer.Argument(metavar="MUSIC...", help="Sound, or features as .npz; one dance each.")

@@ -135,10 +135,12 @@ def _film(folder: Folder, entry: Mapping[str, Any], music: Path | None) -> None:
         folder.add(kind, name, sha)
 
 
-def record(sampler: Sampler, music: Music, how: How) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Parameters and inputs for provenance."""
+def record(
+    sampler: Sampler, music: Music, how: How, schema: str = "choreo.checkpoint/1"
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Parameters and inputs for provenance; `schema` is that of the model's card."""
     keys = how.keys
-    inputs = [{"role": "model", "sha256": sampler.identity, "schema": "choreo.checkpoint/1"}]
+    inputs = [{"role": "model", "sha256": sampler.identity, "schema": schema}]
     inputs += [{"role": "music", "sha256": h.sha256, "schema": "music"} for h in music.heard if h.sha256]
     if keys is not None:
         inputs.append({"role": "keyframes", "sha256": keys.sha256, "schema": "keyframes"})

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 F32 = NDArray[np.float32]
+STEP_GRAPH = "step.onnx"
 RECIPES = ("flow", "ddim", "distilled")
 PREDICTS = {"flow": ("x1", "v"), "ddim": ("x0", "eps")}
 PROCESSES: dict[str, Callable[[Mapping[str, Any]], Process]] = {
@@ -191,8 +192,7 @@ def open_export(folder: str | Path) -> Exported:
         if not isinstance(card.get(key), kind):
             raise FormatError("missing or of the wrong type", file=file, field=key)
     shape, stats = _checked(card["recipe"], card["arch"], card["facts"], file)
-    graph = sorted(name for name in card["files"] if str(name).endswith(".onnx"))
-    return Exported(card["recipe"], shape, card["facts"], stats, str(card["files"][graph[0]]) if graph else "")
+    return Exported(card["recipe"], shape, card["facts"], stats, str(card["files"].get(STEP_GRAPH, "")))
 
 
 def _checked(recipe: str, arch: Mapping[str, Any], facts: Mapping[str, Any], file: Path) -> tuple[Shape, Stats]:

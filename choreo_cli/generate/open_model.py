@@ -70,12 +70,12 @@ def model_folder(path: Path, seed: int | None = None) -> Path:
     return seeds[min(seeds) if seed is None else seed]
 
 
-def is_export(path: Path) -> bool:
-    """Whether a path holds an export; False for everything else, there or not."""
+def card_schema(path: Path) -> str:
+    """The schema of the model at a path; empty for everything that is none, there or not."""
     try:
-        return schema_of(model_folder(Path(path))).startswith(EXPORT)
+        return schema_of(model_folder(Path(path)))
     except (NoInputError, FormatError, OSError):
-        return False
+        return ""
 
 
 def schema_of(folder: Path) -> str:

@@ -405,3 +405,51 @@ def damaged_clip(folder: Path) -> Path:
     data[len(data) // 3] ^= 1
     (folder / "own.npz").write_bytes(data)
     return folder / "own.npz"
+
+
+def test_an_export_dances_as_its_checkpoint(run: Run, stage: Stage, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    export = tmp_path / "export"
+    assert program._guarded(["export", "onnx", str(stage.model), "-o", str(export), "-q"]) == 0
+    own = run(stage.model, stage.song, "--seconds", 2, "-o", tmp_path / "own", "-q")
+    done = run(export, stage.song, "--seconds", 2, "-o", tmp_path / "d", "-q")
+    assert done.code == 0 == own.code, done.err
+    a, b = (motion_npz.read(tmp_path / n / "song.npz").channels for n in ("own", "d"))
+    np.testing.assert_allclose(a, b, atol=1e-4)
+    (source,) = (i for i in manifest.decode(done.out).created_by["inputs"] if i["role"] == "model")
+    assert source["sha256"] == hashlib.sha256((export / "step.onnx").read_bytes()).hexdigest()
+    one_line(
+        run(export, stage.song, "--backend", "torch", "-o", tmp_path / "x"), 2, "is an export, which torch does not run"
+    )
+    (export / "step.onnx").write_bytes(b"x" * 99)
+    one_line(run(export, stage.song, "-o", tmp_path / "x"), 65, "step.onnx")
+
+
+def test_a_run_that_is_piped_in_is_danced(choreo: Any, stage: Stage, tmp_path: Path) -> None:
+    from formats.manifest import Manifest, Root, encode
+
+    doc = encode(Manifest("choreo.run/1", {}, [], [Root("out", str(stage.model), True)]))
+    done = choreo("generate", "-", stage.song, "--seconds", 1, "-o", tmp_path / "d", "-q", input=doc)
+    assert done.returncode == 0, done.stderr
+    wrong = encode(Manifest("choreo.motions/1", {}, [], []))
+    refused = choreo("generate", "-", stage.song, "-o", tmp_path / "e", input=wrong)
+    assert refused.returncode == 65 and b"stdin is choreo.motions/1, need choreo.run/1" in refused.stderr
+
+
+def test_make_train_flow_names_a_configuration_that_is_there() -> None:
+    import shutil
+    import subprocess
+
+    from choreo_cli.config import load
+    from choreo_cli.generate.flow_recipe_torch import Config
+
+    top = Path(__file__).resolve().parents[2]
+    assert load(top / "examples" / "generation" / "tiny-train.yaml", Config).size == "tiny"
+    make = shutil.which("make")
+    if make is None:
+        pytest.skip("make is not installed")
+    said = subprocess.run([make, "-n", "train-flow"], cwd=top, capture_output=True, text=True, check=True).stdout
+    commands = [line.split("choreo ", 1)[1] for line in said.splitlines() if "/choreo " in line]
+    assert [c.split()[0] for c in commands] == ["synth", "train", "evaluate"]
+    assert "examples/generation/tiny-train.yaml" in commands[1] and "generation runs/flow" in commands[2]
