@@ -34,6 +34,7 @@ def main(folder: Path) -> None:
     _ours(folder, session, music)
     _motion(folder)
     _mocap(folder / "mocap")
+    _teacher_pairs(folder)
     _manifests(folder)
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
     sums = [f"{_sha(folder / n)}  {n}\n" for n in names if n != "SHA256SUMS"]
@@ -340,6 +341,22 @@ def _mocap(folder: Path) -> None:
     tables.write_table(folder.parent / "capture_ledger.parquet", CAPTURE_LEDGER, {
         "shown_us": due - 25_000, "due_us": due, "newest_us": due - 9_000, "arrival_us": due - 1_000,
         "work_us": 1_000.0 + 50.0 * np.sin(np.arange(60)),
+    })  # fmt: skip
+
+
+def _teacher_pairs(folder: Path) -> None:
+    """Two pairs of eight frames: what a student learns."""
+    from formats import tables
+    from formats.teacher_pairs import TEACHER_PAIRS
+
+    rng = np.random.default_rng(3)
+    mask = np.zeros((2, 8 * 7), bool)
+    mask[1, : 2 * 7] = True
+    tables.write_table(folder / "teacher_pairs.parquet", TEACHER_PAIRS, {
+        "pair": np.arange(2), "window": np.array([4, 1]), "epoch": np.zeros(2, np.int64), "task": ["GEN", "PREDICT"],
+        "heard": np.array([True, False]), "guidance": np.full(2, 2.0, np.float32), "mask": mask,
+        "noise": rng.standard_normal((2, 8 * 25), np.float32),
+        "data": 0.5 * rng.standard_normal((2, 8 * 25), np.float32),
     })  # fmt: skip
 
 

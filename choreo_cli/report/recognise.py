@@ -43,9 +43,10 @@ def tables() -> dict[str, Table]:
     from formats.columns import CONTEXT, CONTROLS, FRAMES, LATENTS, LEDGER, PREFERENCES, SENT, WINDOWS
     from formats.media import CAPTURE_LEDGER
     from formats.poses import POSES
+    from formats.teacher_pairs import TEACHER_PAIRS
 
     known = (
-        CAPTURE_LEDGER, CONTEXT, CONTROLS, FRAMES, LATENTS, LEDGER, POSES, PREFERENCES, SENT, WINDOWS,
+        CAPTURE_LEDGER, CONTEXT, CONTROLS, FRAMES, LATENTS, LEDGER, POSES, PREFERENCES, SENT, TEACHER_PAIRS, WINDOWS,
     )  # fmt: skip
     return {t.schema: t for t in known}
 
