@@ -44,6 +44,10 @@ Against = Annotated[
     list[Path] | None, typer.Option("--against", metavar="RUN", help="Fail on what got worse than these runs.")
 ]
 Clips = Annotated[int, typer.Option("--clips", min=4, max=100_000, help="Clips of each seed and arm.")]
+Seconds = Annotated[
+    float | None,
+    typer.Option("--seconds", metavar="S", help="Length of a dance, not the models' window.", callback=options.finite),
+]
 Steps = Annotated[str, typer.Option("--steps", metavar="N[,N...]", help="Steps that are compared; 1,2,4,10 of flow.")]
 Cfg = Annotated[
     float | None, typer.Option("--cfg", metavar="W", help="Weight of the music, not tuned.", callback=options.finite)
@@ -69,6 +73,7 @@ def generation(
     onnx: Onnx = None,
     against: Against = None,
     clips: Clips = 256,
+    seconds: Seconds = None,
     steps: Steps = "",
     cfg: Cfg = None,
     shift: Shift = None,
@@ -90,8 +95,9 @@ def generation(
 
     Every seed and arm makes the same clips: same noise, same held-out music and frames (no dancer or song of the
     training). Guidance and time shift are tuned on validation windows alone. Intervals are drawn over seeds and
-    dancers, differences clip by clip. Made clips are kept by content beside the output: a killed evaluation goes on
-    where it was, a second one is quick. Motions are those the runs were trained on, or what is named.
+    dancers, differences clip by clip. Musicality has its parts of energy and tempo from 5 s on (--seconds). Made clips
+    are kept by content beside the output: a killed evaluation goes on where it was, a second one is quick. Motions are
+    those the runs were trained on, or what is named.
     """
     from choreo_cli.generate import evaluate_result
     from choreo_cli.progress import Progress
@@ -101,13 +107,14 @@ def generation(
         named, {"ddim": against_ddim, "distilled": distilled, "against": against}, onnx, options.root_overrides(root),
         clips=QUICK_CLIPS if quick and clips == 256 else clips, steps=_steps(steps) or (QUICK_STEPS if quick else None),
         seed=seed, jobs=core_count(jobs), cfg=cfg, shift=shift, tune=not (no_tune or quick),
-        cache=cache or (None if out is None else out.parent / CACHE),
+        seconds=seconds, cache=cache or (None if out is None else out.parent / CACHE),
     )  # fmt: skip
     with Progress("evaluate generation", quiet=quiet, log=log_json) as bar:
         found = evaluate_result.evaluate(asked, bar, bar.note)
         if samples is not None:
             _write_samples(samples, found)
     params = {
+        "seconds": seconds,
         "clips": asked.clips,
         "steps": ",".join(map(str, asked.steps or ())),
         "cfg": cfg,

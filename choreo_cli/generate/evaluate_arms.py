@@ -163,6 +163,10 @@ def _drawn(block: Block) -> tuple[F32, int, int]:
     held = known_frames(s, c.x.shape[1])
     mask = None if held is None else np.broadcast_to(held[0], (len(c), *held[0].shape))
     audio = c.audio if c.audio.shape[2] else None
+    if c.x.shape[1] > sampler.frames:
+        noise = [(block.seed, block.first + k) for k in range(len(c))]
+        long = sampler.dance(audio, noise, frames=c.x.shape[1], steps=s.steps, solver=s.solver, cfg=s.cfg)
+        return long, sampler.nfe, sampler.rows
     made = sampler.sample(
         audio, known=None if held is None else c.x, mask=mask, task=s.task, steps=s.steps, solver=s.solver, cfg=s.cfg,
         seed=block.seed, first=block.first, clips=len(c), frames=None if audio is not None else c.x.shape[1],

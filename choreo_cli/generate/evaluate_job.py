@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from choreo_cli.dataset.motions import MotionSet
-from choreo_cli.errors import DataError
+from choreo_cli.errors import DataError, UsageError
 from choreo_cli.generate import evaluate_tune
 from choreo_cli.generate.evaluate_arms import Block, Made, Setting, make, slices
 from choreo_cli.generate.evaluate_conditions import STRIDE, Conditions, held_out, music_of, spread
@@ -47,6 +47,7 @@ class Asked:
         cfg, shift: Given in place of tuning.
         tune: Tune what is not given.
         cache: Where clips are kept; None keeps nothing.
+        seconds: Length of a dance; None takes the models' window. Longer ones are joined as `choreo generate` does.
     """
 
     models: Sequence[Tested]
@@ -64,6 +65,13 @@ class Asked:
     shift: float | None = None
     tune: bool = True
     cache: Path | None = None
+    seconds: float | None = None
+
+    @property
+    def frames(self) -> int:
+        """Frames of a judged dance."""
+        first = self.models[0]
+        return first.frames if self.seconds is None else round(self.seconds * first.fps)
 
     @property
     def recipe(self) -> str:
@@ -107,10 +115,13 @@ def prepare(asked: Asked) -> Stage:
 
     Raises:
         DataError: nothing is held out, or models that hear other features.
+        UsageError: dances of less than a quarter of a second.
     """
     first = asked.models[0]
+    if asked.frames < first.fps / 4:
+        raise UsageError(f"--seconds {asked.seconds:g}", hint="a quarter of a second or more")
     data = MotionSet.open(
-        asked.source, asked.roots, frames=first.frames, stride=STRIDE, fps=first.fps, audio=first.audio_width > 0,
+        asked.source, asked.roots, frames=asked.frames, stride=STRIDE, fps=first.fps, audio=first.audio_width > 0,
         mirror=False,
     )  # fmt: skip
     for model in all_models(asked):
@@ -171,7 +182,7 @@ def plans_of(asked: Asked, stage: Stage) -> Iterator[Plan]:
         other = tuple(asked.against)
         same = other[0].recipe == recipe
         yield Plan("against", other, replace(tuned, steps=product_steps(asked)) if same else _own(other[0]))
-    for task in ("predict", "inbetween"):
+    for task in ("predict", "inbetween") if asked.frames <= main[0].frames else ():
         if task in main[0].tasks:
             yield Plan(task, main, replace(tuned, steps=product_steps(asked), task=task))
 
