@@ -72,7 +72,7 @@ def export(
 
 def _asked(format: str, path: Path, target: str, steps: str) -> Asked:
     from choreo_cli.generate.export_job import Asked
-    from choreo_cli.generate.export_open import graphs_of, model_of
+    from choreo_cli.generate.export_open import model_of, packages_of
 
     if format not in FORMATS:
         raise UsageError(f"cannot export to {format!r}", hint=f"choose from {', '.join(FORMATS)}")
@@ -86,10 +86,9 @@ def _asked(format: str, path: Path, target: str, steps: str) -> Asked:
         counts = tuple(sorted({int(n) for n in steps.split(",")}))
     except ValueError:
         raise UsageError(f"--steps {steps!r}", hint="whole numbers separated by commas: 1,2,4") from None
-    graphs = graphs_of(path) if format == "swift" else None
-    return Asked(
-        format, model_of(path, graphs is not None), (target or "iOS18") if format == "coreml" else None, counts, graphs
-    )
+    packages = packages_of(path) if format == "swift" else None
+    found = model_of(path, packages is not None)
+    return Asked(format, found, (target or "iOS18") if format == "coreml" else None, counts, packages)
 
 
 def _counted(bar: Any) -> Any:

@@ -64,7 +64,8 @@ class Graph(_Strict, frozen=True, forbid_unknown_fields=True, kw_only=True):
     Args:
         name: `step` or `sampler1`, `sampler2`...
         path: File or folder, relative.
-        precision: float32, float16 or palette6 (6-bit palettes of float16 values).
+        precision: float32, float16 or palette6 (6-bit palettes of float16 values, 8-bit
+            ones for the first and the last product).
         bytes: Its size.
         inputs, outputs: Shape of each, float32; text names a free dimension.
         steps: Steps of a sampler, None for `step`.

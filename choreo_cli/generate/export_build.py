@@ -186,7 +186,7 @@ def build_coreml(work: Work, folder: Path, target: str) -> Built:
     mac = sys.platform == "darwin"
     built = Built(export_card.COREML if mac else export_card.REFERENCE, limits=[] if mac else list(reference.LIMITS))
     found = coreml.palettes(work.packed, target)
-    groups = {n: p.groups for n, p in found.items()}
+    kinds_of = {n: {"bits": p.bits, "groups": p.groups} for n, p in found.items()}
     for name, way, cases in work.parts():
         sizes: dict[str, int] = {}
         for precision, chosen, allowed in (("float16", {}, HALF_ALLOWED), ("palette6", found, PALETTE_ALLOWED)):
@@ -210,7 +210,7 @@ def build_coreml(work: Work, folder: Path, target: str) -> Built:
             if precision == "palette6":
                 share = size / sizes["float16"]
                 need_share(name, share)
-                facts |= {"share_of_float16": round(share, 4), "bits": 6, "palettes": {n: groups[n] for n in used}}
+                facts |= {"share_of_float16": round(share, 4), "palettes": {n: kinds_of[n] for n in used}}
             built.graphs.append(work.graph(name, way, file.name, size, 1, precision, kinds, proofs, **facts))
     return built
 

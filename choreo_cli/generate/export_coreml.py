@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from choreo_cli.errors import DataError, UnavailableError, UsageError
 from choreo_cli.generate.export_graph import EPS, F32, Network, Packed, step, step_inputs
-from choreo_cli.generate.export_palette import Palette, palette, taken
+from choreo_cli.generate.export_palette import BITS, FINE, FINE_BITS, Palette, palette, taken
 from choreo_cli.generate.export_sampler import Way, sample
 
 COREML_LINE = "pip install 'choreo[coreml]'"
@@ -63,7 +63,12 @@ def grouped(target: str) -> bool:
 def palettes(packed: Packed, target: str) -> dict[str, Palette]:
     """A palette for every weight that is large enough, by the name of its product."""
     weights = {n: packed.arrays[f"{n}.weight"] for n in packed.linears}
-    return {n: palette(w, grouped=grouped(target)) for n, w in weights.items() if taken(w)}
+    found = {}
+    for name, weight in weights.items():
+        if taken(weight):
+            fine = name in FINE
+            found[name] = palette(weight, grouped=grouped(target) and not fine, bits=FINE_BITS if fine else BITS)
+    return found
 
 
 class MilOps:
@@ -105,9 +110,9 @@ class MilOps:
 
             # (groups, 1, entries, 1): one table for each run of rows, all columns, scalars.
             table = found.values[:, None, :, None]
-            indices = found.indices.astype(string_to_nptype("uint6"))
+            indices = found.indices.astype(string_to_nptype(f"uint{found.bits}"))
             return self.mb.constexpr_lut_to_dense(indices=indices, lut=table, name=name)
-        bits = np.unpackbits(found.indices.reshape(-1, 1), axis=1, bitorder="little")[:, :6]
+        bits = np.unpackbits(found.indices.reshape(-1, 1), axis=1, bitorder="little")[:, : found.bits]
         packed = np.packbits(bits.reshape(-1), bitorder="little")
         shape = np.array(found.indices.shape, np.uint32)
         return self.mb.constexpr_lut_to_dense(indices=packed, lut=found.values[0], shape=shape, name=name)

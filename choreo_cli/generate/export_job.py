@@ -36,6 +36,19 @@ _STAGE = re.compile(r"\.tmp-(\d+)$")
 
 
 @dataclass(frozen=True, slots=True)
+class Packages:
+    """Core ML packages that lie somewhere already.
+
+    Args:
+        graphs: Inputs of each graph.
+        weights_kind: Which weights they hold, in words.
+    """
+
+    graphs: Mapping[str, Mapping[str, Sequence[Any]]]
+    weights_kind: str
+
+
+@dataclass(frozen=True, slots=True)
 class Asked:
     """What is wanted.
 
@@ -44,14 +57,14 @@ class Asked:
         model: The checkpoint.
         target: Least platform of a Core ML package; None for the others.
         steps: Steps of the whole samplers.
-        graphs: Inputs of the Core ML packages that Swift is written for, where they lie already.
+        packages: What Swift is written for; None for those that Core ML's export would make.
     """
 
     format: str
     model: Model
     target: str | None = None
     steps: tuple[int, ...] = STEPS
-    graphs: Mapping[str, Mapping[str, Sequence[Any]]] | None = None
+    packages: Packages | None = None
 
     def __post_init__(self) -> None:
         if self.format not in FORMATS:
@@ -219,11 +232,7 @@ def _build(asked: Asked, stage: Path, say: Say) -> Built:
 def _swift(asked: Asked, stage: Path) -> Built:
     """The two files for the packages that `choreo export coreml` makes of this model, or has made."""
     built = Built(export_card.PARSED, limits=["parsed, not compiled: an unknown type or function would pass unseen"])
-    graphs = asked.graphs
-    if graphs is None:
-        shape = asked.model.shape
-        graphs = {"step": step_inputs(shape, 1)}
-        graphs |= {f"sampler{n}": way_of(asked.model, n).inputs(shape, 1) for n in asked.steps}
+    graphs = _own_graphs(asked) if asked.packages is None else asked.packages.graphs
     files = sources(_card(asked, built, {}, {}), graphs, ("float16", "palette6"))
     parse(files)
     for name, text in files.items():
@@ -231,14 +240,21 @@ def _swift(asked: Asked, stage: Path) -> Built:
     return built
 
 
+def _own_graphs(asked: Asked) -> dict[str, dict[str, list[Any]]]:
+    shape = asked.model.shape
+    whole = {f"sampler{n}": way_of(asked.model, n).inputs(shape, 1) for n in asked.steps}
+    return {"step": step_inputs(shape, 1), **whole}
+
+
 def _card(asked: Asked, built: Built, files: Mapping[str, str], made_by: Mapping[str, Any]) -> ExportCard:
     model = asked.model
+    kind = weights_kind(model) if asked.packages is None else asked.packages.weights_kind
     if len(CHANNEL_COLUMNS) != CHANNELS:
         raise DataError("the layout has other channels than the network")
     return ExportCard(
         format=asked.format, target=asked.target, recipe=model.recipe,  # type: ignore[arg-type]
         arch=dict(model.checkpoint.arch), facts=dict(model.facts),
-        weights={"sha256": model.identity, "kind": weights_kind(model)},
+        weights={"sha256": model.identity, "kind": kind},
         layout=Layout(name=LAYOUT, version=LAYOUT_VERSION, channels=[c.name for c in CHANNEL_COLUMNS]),
         tasks=list(TASKS), groups={name: (s.start, s.stop) for name, s in GROUPS}, graphs=built.graphs,
         status=built.status, limits=built.limits, files=dict(files), created_by=dict(made_by),

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from choreo_cli.generate.export_job import Packages
 from choreo_cli.generate.model_files import Model, open_export, open_model
 from choreo_cli.generate.open_model import EXPORT, model_folder, schema_of
 from formats import export_card
@@ -34,8 +33,8 @@ def model_of(path: Path, exported: bool = False) -> Model:
     return Model(told, found.shape, found.stats)
 
 
-def graphs_of(path: Path) -> Mapping[str, Mapping[str, Sequence[Any]]] | None:
-    """Inputs of the packages of a Core ML export by graph; None for a checkpoint.
+def packages_of(path: Path) -> Packages | None:
+    """The packages of a Core ML export; None for a checkpoint.
 
     Raises:
         FormatError: an export for something else.
@@ -45,7 +44,6 @@ def graphs_of(path: Path) -> Mapping[str, Mapping[str, Sequence[Any]]] | None:
         return None
     card = export_card.read(folder)
     if card.format != "coreml":
-        raise FormatError(
-            f"an export for {card.format}: Swift runs Core ML", file=folder, hint="choreo export coreml MODEL"
-        )
-    return {g.name: g.inputs for g in card.graphs}
+        hint = "choreo export coreml MODEL -o DIR"
+        raise FormatError(f"an export for {card.format}: Swift runs Core ML", file=folder, hint=hint)
+    return Packages({g.name: g.inputs for g in card.graphs}, card.weights["kind"])

@@ -1,4 +1,9 @@
-"""Palettes: the values of a weight as 64 numbers and an index each, for the whole of it or for groups of its rows."""
+"""Palettes: the values of a weight as 64 numbers and an index each, for the whole of it or for groups of its rows.
+
+The first and the last product have 256 numbers: with 64 they made half of the error of a sample (.0083 of a standard
+deviation against .0040: 4 guided steps, a network of some hundred training steps), and
+they are a hundredth of the weights.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,7 @@ from numpy.typing import NDArray
 
 F32 = NDArray[np.float32]
 BITS = 6
+FINE, FINE_BITS = ("tokens", "head"), 8
 GROUP = 16  # rows that share a palette, where the platform can
 FEWEST = 2048  # values; smaller weights stay as they are
 ROUNDS = 40
@@ -20,8 +26,8 @@ class Palette:
     """A weight (out, in) in palettes.
 
     Args:
-        indices: (out, in) uint8, below 2^BITS.
-        values: (groups, 2^BITS) float16, ascending.
+        indices: (out, in) uint8, below 2^bits.
+        values: (groups, 2^bits) float16, ascending.
     """
 
     indices: NDArray[np.uint8]
@@ -30,6 +36,11 @@ class Palette:
     @property
     def groups(self) -> int:
         return len(self.values)
+
+    @property
+    def bits(self) -> int:
+        """Of an index."""
+        return int(self.values.shape[1]).bit_length() - 1
 
     def weight(self) -> NDArray[np.float16]:
         """The weight that the palettes stand for, (out, in)."""

@@ -25,9 +25,15 @@ def stats(audio_width: int) -> Stats:
 
 
 def written(
-    folder: Path, shape: Shape = SMALL, process: str = "flow", predict: str = "x1", recipe: str = "", **facts: Any
+    folder: Path,
+    shape: Shape = SMALL,
+    process: str = "flow",
+    predict: str = "x1",
+    recipe: str = "",
+    head: float = 1.0,
+    **facts: Any,
 ) -> Model:
-    """A checkpoint with random weights."""
+    """A checkpoint with random weights; `head` scales the last product, and with it what the network says."""
     told = {
         "process": process, "predict": predict, "fps": 30.0, "defaults": defaults_record(4, "euler", Guidance(2.0)),
         "stats": stats(shape.audio_width).to_dict(), "synthetic": True, "trained_tasks": ["GEN", "INBETWEEN", "PREDICT"],
@@ -35,8 +41,10 @@ def written(
     }  # fmt: skip
     import msgspec
 
+    arrays = bench_network.arrays_of(shape, 5)
+    arrays["head.weight"] *= np.float32(head)
     made = checkpoint.Checkpoint(
-        recipe or process, msgspec.to_builtins(shape), bench_network.arrays_of(shape, 5), told,
+        recipe or process, msgspec.to_builtins(shape), arrays, told,
         {"params": {"config": {"ema": 0.999}}},
     )  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)

@@ -224,7 +224,7 @@ def test_a_missing_extra_is_69_with_its_line(
 def test_a_proof_that_fails_publishes_nothing(monkeypatch: pytest.MonkeyPatch, model: Path, tmp_path: Path) -> None:
     real = export_build.runner
     monkeypatch.setattr(export_build, "runner", lambda data: lambda inputs: real(data)(inputs) + np.float32(1e-4))
-    with pytest.raises(DataError, match="step, GEN, by onnxruntime: max_abs 0.0001, at most 1e-05 is allowed"):
+    with pytest.raises(DataError, match=r"step, GEN, by onnxruntime: max_abs 0\.0001, at most 1e-05 is allowed"):
         export("onnx", model, out=tmp_path / "out", quiet=True, steps="1")
     assert list(tmp_path.iterdir()) == []
 
@@ -260,7 +260,7 @@ def test_a_full_disk_leaves_nothing(model: Path, tmp_path: Path) -> None:
 
 def test_what_other_writers_raise_is_one_line(tmp_path: Path) -> None:
     with (
-        pytest.raises(StorageError, match="cannot write step.mlxfn: no room") as found,
+        pytest.raises(StorageError, match=r"cannot write step\.mlxfn: no room") as found,
         export_build.storage(tmp_path / "step.mlxfn"),
     ):
         raise RuntimeError("no\n room")

@@ -47,6 +47,7 @@ def test_palettes_are_near_and_few() -> None:
     assert np.array_equal(palette(few, grouped=False).weight().astype(np.float32), few)
     again = palette(weight, grouped=True)
     assert np.array_equal(again.indices, palette(weight, grouped=True).indices)
+    assert again.bits == 6 and palette(weight, grouped=False, bits=8).bits == 8
     assert not taken(np.zeros((16, 16))) and taken(np.zeros((64, 64)))
 
 
@@ -57,8 +58,9 @@ def test_a_small_package_means_what_torch_means(coreml: Any, tmp_path: Path, tar
     model = written(tmp_path / "model")
     forward, packed = torch_forward(model.network()), pack(SMALL, model.checkpoint.arrays)
     palettes = coreml.palettes(packed, target)
-    assert palettes and all(p.groups == 1 for p in palettes.values()) == (target == "iOS16")
-    way, step = proof.way_of(model, 2), proof.step_cases(SMALL, forward)
+    assert {p.bits for p in palettes.values()} == {6}
+    assert all(p.groups == 1 for p in palettes.values()) == (target == "iOS16")
+    step = proof.step_cases(SMALL, forward)
     file = tmp_path / "step.mlpackage"
     used = coreml.write_package(file, packed, None, target, palettes)
     program = reference.load(file)
@@ -73,18 +75,28 @@ def test_a_small_package_means_what_torch_means(coreml: Any, tmp_path: Path, tar
     coreml.write_package(again, packed, None, target, {})
     one, two = (reference.Reference(reference.load(f), half=False)(step[1].inputs) for f in (file, again))
     assert np.abs(one - two).max() <= 1e-5
-    whole = tmp_path / "sampler2.mlpackage"
-    packed = pack(SMALL, model.checkpoint.arrays)
-    coreml.write_package(whole, packed, way, target, {})
-    cases = proof.sampler_cases(model, forward, way)
-    run = reference.Reference(reference.load(whole), half=True)
-    proof.prove(run, cases, "reference", "sampler2", allowed=build.HALF_ALLOWED, measure="rms")
-    first = {p.name: p.read_bytes() for p in whole.rglob("*") if p.is_file()}
-    import shutil
 
-    shutil.rmtree(whole)
-    coreml.write_package(whole, packed, way, target, {})
-    assert first == {p.name: p.read_bytes() for p in whole.rglob("*") if p.is_file()}
+
+def test_the_command_writes_packages_judged_by_the_reference_executor(
+    coreml: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    written(tmp_path / "model", head=0.3)
+    out = tmp_path / "coreml"
+    monkeypatch.setattr(build, "PALETTE_SHARE", 2.0)  # a network this small is mostly names
+    with monkeypatch.context() as patch:
+        patch.setattr(build, "PALETTE_ALLOWED", 1e-5)
+        with pytest.raises(DataError, match="step palette6, GEN, by reference-executor f32: rms"):
+            export("coreml", tmp_path / "model", out=out, quiet=True, steps="2")
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+    assert export("coreml", tmp_path / "model", out=out, quiet=True, steps="2") == 0
+    card = export_card.read(out)
+    assert card.status == "verified: reference-executor (linux)" and "not Core ML" in card.limits[0]
+    assert {(g.name, g.precision) for g in card.graphs} == {
+        (n, p) for n in ("step", "sampler2") for p in ("float16", "palette6")
+    }
+    assert {p.by for g in card.graphs for p in g.proofs} == {"reference-executor f32", "reference-executor f16"}
+    assert export("swift", out, out=tmp_path / "swift", quiet=True) == 0
+    assert export_card.read(tmp_path / "swift").weights == card.weights
 
 
 def test_a_program_that_breaks_a_rule_is_refused(coreml: Any, tmp_path: Path) -> None:
@@ -110,7 +122,7 @@ def test_a_program_that_breaks_a_rule_is_refused(coreml: Any, tmp_path: Path) ->
         patch.delitem(reference.OPERATIONS, "gelu")
         with pytest.raises(DataError, match="does not know 'gelu'"):
             reference.Reference(program, half=False)
-    with pytest.raises(DataError, match="with palettes 46.0% of the float16 package, at most 45% is allowed"):
+    with pytest.raises(DataError, match=r"with palettes 46\.0% of the float16 package, at most 45% is allowed"):
         build.need_share("step", 0.46)
 
 
@@ -126,13 +138,19 @@ def test_swift_parses_and_asks_for_every_input(tmp_path: Path) -> None:
     assert export("swift", tmp_path / "model", out=tmp_path / "swift", quiet=True) == 0
     files = swift(tmp_path / "swift")
     assert list(files) == ["Bench.swift", "OnDeviceMotionGen.swift"]
-    assert all("parsed, not compiled" in text and "$" not in text.replace("$0", "").replace("$1", "") for text in files.values())
+    assert all(
+        "parsed, not compiled" in text and "$" not in text.replace("$0", "").replace("$1", "")
+        for text in files.values()
+    )
     assert export_card.read(tmp_path / "swift").status == "parsed, not compiled"
     text = files["OnDeviceMotionGen.swift"]
     table = text.split("public static let inputs")[1].split("    ]\n}")[0]
     for steps in (1, 2, 4):
-        part = table.split(f'"sampler{steps}": [')[1].split("],\n        \"")[0]
-        asked = {n: [int(k) for k in s.split(", ")] for n, s in re.findall(r'\("(\w+)", \[([\d, ]+)\]\)', part.split("        ],")[0])}
+        part = table.split(f'"sampler{steps}": [')[1].split('],\n        "')[0]
+        asked = {
+            n: [int(k) for k in s.split(", ")]
+            for n, s in re.findall(r'\("(\w+)", \[([\d, ]+)\]\)', part.split("        ],")[0])
+        }
         assert asked == proof.way_of(model, steps).inputs(SMALL, 1)
     fed = set(re.findall(r'case "(\w+)":\n', text))
     assert fed == set(proof.way_of(model, 4).inputs(SMALL)) and "case predict = 4" in text
@@ -160,7 +178,7 @@ def test_the_stopwatch_writes_what_the_bench_reads(tmp_path: Path) -> None:
 def test_a_whole_export_of_tiny_and_swift_made_from_it(coreml: Any, tmp_path: Path) -> None:
     import coremltools as ct
 
-    written(tmp_path / "model", Shape(blocks=TINY.blocks, width=TINY.width, heads=TINY.heads))
+    written(tmp_path / "model", Shape(blocks=TINY.blocks, width=TINY.width, heads=TINY.heads), head=0.3)
     assert export("coreml", tmp_path / "model", out=tmp_path / "coreml", quiet=True) == 0
     card = export_card.read(tmp_path / "coreml")
     assert card.status == "verified: reference-executor (linux)" and card.target == "iOS18" and card.limits
@@ -170,7 +188,9 @@ def test_a_whole_export_of_tiny_and_swift_made_from_it(coreml: Any, tmp_path: Pa
         found = {i.name: list(i.type.multiArrayType.shape) for i in spec.description.input}
         assert found == g.inputs, g.name
         if g.precision == "palette6":
-            assert g.facts["share_of_float16"] <= 0.45 and g.facts["palettes"]["modulate"] > 1
+            assert g.facts["share_of_float16"] <= 0.45 and g.facts["palettes"]["modulate"] == {"bits": 6, "groups": 208}
     assert export("swift", tmp_path / "coreml", out=tmp_path / "a", quiet=True) == 0
     assert export("swift", tmp_path / "model", out=tmp_path / "b", quiet=True) == 0
     assert swift(tmp_path / "a") == swift(tmp_path / "b")
+    assert export("coreml", tmp_path / "model", out=tmp_path / "again", quiet=True) == 0
+    assert export_card.read(tmp_path / "again").files == card.files
