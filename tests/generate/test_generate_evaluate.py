@@ -336,3 +336,13 @@ def test_names_of_the_result_are_json_and_sorted_by_importance(evaluated: tuple[
         "generation.sanity.flow1"
     )
     json.dumps(entries(evaluated[0]), allow_nan=False)
+
+
+def test_longer_dances_are_joined_windows(flow: Path, motions: Path, tmp_path: Path) -> None:
+    out = tmp_path / "long.json"
+    told = ["evaluate", "generation", str(flow), str(motions), "--clips", "4", "--steps", "4", "--no-tune", "--no-gate"]
+    assert app.run([*told, "--seconds", "1.6", "-q", "-o", str(out)]) == 0
+    found = entries(out)
+    assert found["generation.sanity.flow4"]["params"]["frames"] == 48 and "generation.predict.known" not in found
+    with pytest.raises(UsageError, match=r"--seconds 0\.1"):
+        app.run([*told, "--seconds", "0.1", "-q", "-o", str(out)])
