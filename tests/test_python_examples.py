@@ -120,6 +120,6 @@ def test_a_dancer_is_trained_and_sampled(choreo: Callable[..., Any], tmp_path: P
     slide = re.fullmatch(r"dance.npz: joints \(150, 22, 3\), feet slide (\S+) mm/s", dance)
     assert slide is not None and float(slide[1]) <= 1.0
     assert after == "goes on exactly: True"
-    assert frames == "as they come: 64 + 48 + 38 frames at 30 fps"
+    assert frames == "as they come: 56 + 40 + 40 + 14 frames at 30 fps"
     assert raw == "raw: (2, 150, 25) in 2 evaluations of the network"
     assert len(motion_npz.read(tmp_path / "dance.npz").channels) == 150

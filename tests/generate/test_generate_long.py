@@ -98,6 +98,18 @@ def test_windows_that_share_their_overlap_have_no_seams() -> None:
     assert jump(apart, cover(800, 16, 0).seams) > 3
 
 
+def test_a_chain_fades_from_one_window_to_the_next() -> None:
+    audio = music(800)
+    ends: dict[int, tuple[float, Any]] = {}
+    for fade in (0, 4):
+        pieces = list(chain(sampler(Moody()), audio, (0,), prefix=4, fade=fade, cfg=1.0))
+        found = np.concatenate(pieces)
+        step = np.linalg.norm(np.diff(found, axis=0), axis=1)
+        ends[fade] = float(step.max()), found
+        assert len(found) == 800
+    assert ends[4][0] < 0.5 * ends[0][0]
+
+
 def test_the_noise_of_a_longer_dance_begins_alike() -> None:
     assert np.array_equal(noise_of([(3, 1)], 40)[:, :16], noise_of([(3, 1)], 16))
     assert not np.array_equal(noise_of([(3, 1)], 16), noise_of([(3, 2)], 16))
@@ -141,14 +153,14 @@ def test_a_chain_hands_on_its_first_frames_before_the_last_are_drawn() -> None:
     pieces = chain(sampler(net), music(100), (0,), prefix=4, steps=3, cfg=1.0)
     assert not net.calls
     first = next(pieces)
-    assert len(first) == 16 and len(net.calls) == 3
+    assert len(first) == 14 and len(net.calls) == 3  # two frames are held back to be faded over
     second = next(pieces)
-    assert len(second) == 12 and len(net.calls) == 6
+    assert len(second) == 10 and len(net.calls) == 6
     given = net.calls[-1]
     assert given["mask"][0, :4].all() and not given["mask"][0, 4:].any()
     np.testing.assert_allclose(given["known"][0, :4], STATS.normalise(first[-4:]), atol=1e-5)
     rest = list(pieces)
-    assert sum(map(len, (first, second, *rest))) == 100 and len(net.calls) == 3 * 8
+    assert sum(map(len, (first, second, *rest))) == 100 and len(net.calls) == 3 * 10
 
 
 def test_what_is_done_to_a_window_is_what_the_next_one_continues() -> None:
@@ -158,7 +170,7 @@ def test_what_is_done_to_a_window_is_what_the_next_one_continues() -> None:
         assert given[:, 0].sum() in (0, 4)
         return np.where(given, window, window + 1)
 
-    first, second, *_ = chain(sampler(net), music(40), (0,), prefix=4, cfg=1.0, finish=finish)
+    first, second, *_ = chain(sampler(net), music(40), (0,), prefix=4, fade=0, cfg=1.0, finish=finish)
     np.testing.assert_allclose(first, target(music(40)[None])[0, :16] + 1, atol=1e-3)
     np.testing.assert_allclose(net.calls[-1]["known"][0, :4], STATS.normalise(second[-4:]), atol=1e-5)
 
@@ -173,7 +185,10 @@ def test_what_is_done_to_a_window_is_what_the_next_one_continues() -> None:
         (lambda s: s.dance(music(40) * np.nan, [(0,)]), "160 values of the audio features are not finite"),
         (lambda s: s.dance(music(40), [(0,)], overlap=16), "an overlap of 16 frames in windows of 16"),
         (lambda s: s.sample(music(40)), "40 frames at once: the model has learned 16"),
-        (lambda s: next(chain(s, music(40), (0,), prefix=16)), "a prefix of 16 frames"),
+        (
+            lambda s: next(chain(s, music(40), (0,), prefix=16)),
+            "a prefix of 16 and a fade of 2 frames in windows of 16",
+        ),
         (lambda s: next(chain(s, None, (0,))), "a dance of 0 frames"),
         (
             lambda s: s.dance(music(40), [(0,)], known=np.zeros((39, 25)), mask=np.ones((40, 7))),

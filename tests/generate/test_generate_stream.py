@@ -76,7 +76,7 @@ def test_the_first_frames_leave_before_the_last_are_drawn(
     monkeypatch.setattr(generate_stream, "_lines", sink)
     assert run(*stage, "--stream", "-", "--seconds", 2, "-q").code == 0
     assert sent == list(range(60))
-    assert drawn == [0, 16, 28, 40, 52]  # every window is drawn when those before it have left
+    assert drawn == [0, 14, 24, 34, 44, 54]  # every window is drawn when those before it have left
 
 
 class Receiver:
