@@ -24,6 +24,7 @@ from choreo_cli.generate.dit_torch import cover
 from choreo_cli.generate.guidance import PLAIN, Guidance
 from choreo_cli.generate.model_files import defaults_record, encode_model, open_model, shape_of
 from choreo_cli.generate.structure_torch import structure_terms
+from choreo_cli.training.accelerator import arithmetic
 from choreo_cli.training.recipe import Finished, Job, RunFiles
 
 I64 = NDArray[np.int64]
@@ -211,7 +212,9 @@ class DistillRecipe:
     def finish(self, model: nn.Module, files: RunFiles) -> Finished:
         """Compare with the teacher, write the checkpoint."""
         student: Any = getattr(model, "module", model)
-        judged = self._reference(student)
+        with arithmetic(next(student.parameters()).device, self.config.threads):  # as in the loop: to the same bits
+            judged = self._reference(student)
+            found = None if judged is None else compare(self, student, judged, self._held_out())
         for role, name, data in encode_model(
             self.name, student.net, self.shape, self._facts(), self.stats, files.created_by
         ):
@@ -219,9 +222,8 @@ class DistillRecipe:
         for name, sha in (self.material.files() if self.material is not None else {}).items():
             files.add("pairs", name, sha)
         notes = [*self.data.get("notes", [])]
-        if judged is None:
+        if found is None:
             return Finished([], ["no held-out windows: the student was not compared with its teacher", *notes])
-        found = compare(self, student, judged, self._held_out())
         return Finished(found.metrics(), [found.sentence(), *notes])
 
     def _facts(self) -> dict[str, Any]:

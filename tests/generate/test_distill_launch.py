@@ -124,6 +124,21 @@ def test_a_piped_run_and_named_motions_make_the_same_student(teacher: Path, moti
     assert weights(tmp_path / "named") == weights(tmp_path / "piped") == weights(tmp_path / "again")
 
 
+def test_of_a_teacher_of_several_seeds_the_one_of_the_same_seed_is_taken(motions: Path, tmp_path: Path) -> None:
+    sets = [w for c in ("audio=false", "frames=16", "steps=1", *SMALL) for w in ("--set", c)]
+    assert app.run(["train", "flow", str(motions), *sets, "--seeds", "0,1", "-o", str(tmp_path / "flow"), "-q"]) == 0
+    words = words_of(tmp_path / "flow", tmp_path / "small", "consistency", "steps=1")
+    assert app.run([*words, "--seeds", "0,1"]) == 0
+    summary = json.loads((tmp_path / "small" / "run.json").read_bytes())
+    assert [e["parents"][0]["path"] for e in summary["entries"]] == ["seed-0", "seed-1"]
+    hashes = [e["parents"][0]["sha256"] for e in summary["entries"]]
+    assert len(set(hashes)) == 2
+    assert app.run([*words_of(tmp_path / "flow", tmp_path / "other", "consistency", "steps=1"), "--seed", "7"]) == 0
+    entry = json.loads((tmp_path / "other" / "run.json").read_bytes())["entries"][0]
+    assert entry["parents"][0]["path"] == "seed-0"
+    assert entry["data"]["notes"][0] == "no teacher of seed 7: took the one of seed 0"
+
+
 def said(words: list[str]) -> tuple[int, str]:
     """Exit code and sentence of what is refused."""
     with pytest.raises((ChoreoError, FormatError)) as e:
