@@ -1,4 +1,11 @@
-"""The motion network as ONNX: standard operations of opset 20, a free batch, a fixed number of frames."""
+"""The motion network as ONNX: standard operations of opset 20, a free batch, a fixed number of frames.
+
+What moved, in ms of one core (best of 120 turns, Tiny, T=64, one clip / two; arithmetic .996 / 1.99, torch eager 3.30 /
+9.56): rotation as two products on swapped halves, q and k together, 1.68 / 3.34 -> 1.52 / 3.28. What did not: products
+as MatMul and Add instead of Gemm 1.66 / 3.44, weights left transposed 1.59 / 3.34, tokens kept flat 1.78, gelu by a
+sigmoid 1.62 / 3.56, ONNX Runtime's own fused attention and rotation 1.58 / 3.22, its FastGelu on top 1.49 / 3.17. The
+Attention and RotaryEmbedding of opset 23 give 1.45 / 3.10; 5 % are not worth refusing every runtime below it.
+"""
 
 from __future__ import annotations
 
