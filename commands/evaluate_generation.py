@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from choreo_cli import options, streams
-from choreo_cli.errors import ExitCode, UsageError
+from choreo_cli.errors import CantCreateError, ExitCode, UsageError
 from commands.evaluate_out import finish
 
 if TYPE_CHECKING:
@@ -103,6 +103,8 @@ def generation(
     from choreo_cli.progress import Progress
     from choreo_cli.runtime import core_count
 
+    if out is not None and not out.parent.is_dir():  # told now, and not after minutes of work
+        raise CantCreateError(f"cannot create {out}", hint=f"make the folder {out.parent} first")
     asked = _asked(
         named, {"ddim": against_ddim, "distilled": distilled, "against": against}, onnx, options.root_overrides(root),
         clips=QUICK_CLIPS if quick and clips == 256 else clips, steps=_steps(steps) or (QUICK_STEPS if quick else None),

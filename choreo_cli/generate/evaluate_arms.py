@@ -8,7 +8,6 @@ import time
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +18,13 @@ from choreo_cli.generate.open_model import model_folder, open_sampler
 from choreo_cli.generate.sampling import Sampler
 from choreo_cli.generate.tasks import inbetween_mask, predict_mask
 from choreo_cli.metrics import generation_clip, generation_tasks
-from formats import sealed_npz
+from formats import generated_npz
 from formats.errors import FormatError
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
 BLOCK = 32  # clips made and kept together
-SEAL = b"choreo.generated/1 sha256="
 VERSION = "generated-1"
 ENDS = 8  # frames given at both ends of an in-betweening
 MODEL_FILES = ("model.json", "*.safetensors", "*.onnx", "*.npz")
@@ -227,20 +225,16 @@ def _keep(path: Path, made: Made) -> None:
     from formats.atomic import write_bytes
 
     told = {"nfe": made.nfe, "rows": made.rows, "reasons": [list(r) for r in made.reasons], "parts": list(made.parts)}
-    arrays: dict[str, NDArray[Any]] = {"channels": made.channels, "kinetic": made.kinetic, "manual": made.manual}
-    arrays |= {f"figure_{n}": v for n, v in made.figures.items()}
-    arrays["told"] = sealed_npz.text_member(told, "told")
+    arrays: generated_npz.Arrays = {"channels": made.channels, "kinetic": made.kinetic, "manual": made.manual}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, sealed_npz.pack(arrays, SEAL))
+        write_bytes(path, generated_npz.encode(arrays, made.figures, told))
     except OSError:
         return
 
 
 def _decoded(data: bytes, path: Path) -> Made:
-    arrays = sealed_npz.unpack(data, SEAL, file=path)
-    told = sealed_npz.object_member(arrays.get("told"), "told", path)
-    figures = {n.removeprefix("figure_"): a for n, a in arrays.items() if n.startswith("figure_")}
+    arrays, figures, told = generated_npz.decode(data, file=path)
     return Made(
         arrays["channels"], figures, arrays["kinetic"], arrays["manual"], int(told["nfe"]), int(told["rows"]),
         tuple(tuple(r) for r in told["reasons"]), tuple(dict(p) for p in told["parts"]),

@@ -188,7 +188,7 @@ class Dancer:
 
     def __init__(self, conditions: evaluate_conditions.Conditions, how: str) -> None:
         self.real = {c.tobytes(): x for c, x in zip(conditions.audio, conditions.x, strict=True)}
-        self.how, self.nfe, self.rows = how, 4, 7
+        self.how, self.nfe, self.rows, self.frames = how, 4, 7, FRAMES
 
     def sample(self, audio: Any, *, known: Any, mask: Any, steps: int, first: int, **more: Any) -> Any:
         self.nfe, self.rows = steps, 2 * steps - 1
@@ -308,6 +308,9 @@ def test_what_does_not_fit_is_one_line(flow: Path, others: dict[str, Path], moti
     deaf = checkpoint(tmp_path / "slow", "ddim", motions, fps=20.0)
     refused(65, "compare models of one shape", str(flow), str(motions), "--against-ddim", str(deaf))
     (tmp_path / "empty").mkdir()
+    with pytest.raises(ChoreoError, match="cannot create"):
+        app.run(words(flow, motions, tmp_path / "nowhere" / "e.json"))
+    assert not (tmp_path / "nowhere").exists()
     refused(66, "no motion file", str(flow), str(tmp_path / "empty"))
 
 
