@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from choreo_cli import options, streams
-from choreo_cli.errors import ExitCode, UsageError
+from choreo_cli.errors import DataError, ExitCode, UsageError
 
 if TYPE_CHECKING:
     from choreo_cli.generate.export_job import Asked
@@ -32,7 +32,7 @@ FORMATS = ("onnx", "coreml", "mlx", "swift")
 def export(
     format: Annotated[str, typer.Argument(metavar="|".join(FORMATS), help="What is written.")],
     model: Annotated[
-        Path, typer.Argument(metavar="MODEL", help="A run, a seed of it, or a checkpoint; for swift an export too.")
+        Path, typer.Argument(metavar="MODEL", help="A run, a seed of it, or a checkpoint; - reads a run's manifest.")
     ],
     *,
     out: options.OutDir,
@@ -50,7 +50,7 @@ def export(
     normalisation, checksums, and how far each graph was proved. All three tasks run from one graph: its inputs are the
     known values, their mask and the task. Every graph is compared with the torch network before OUT exists; when a
     difference is too large nothing is written and the exit code is 65. Weights are the moving average that a
-    checkpoint keeps.
+    checkpoint keeps. For swift MODEL may be a Core ML export too.
 
     Core ML is judged by Core ML on a Mac, elsewhere by a reference executor, and says so. How fast a phone is is never
     claimed from here: see Bench.swift and choreo bench generate --device-file.
@@ -58,7 +58,7 @@ def export(
     from choreo_cli.generate import export_job
     from choreo_cli.progress import Progress
 
-    asked = _asked(format, model, target, steps)
+    asked = _asked(format, piped_run() if str(model) == "-" else model, target, steps)
     made_by = export_job.provenance_of(asked)
     before = None if force else export_job.finished(out, made_by)
     if before is None:
@@ -89,6 +89,17 @@ def _asked(format: str, path: Path, target: str, steps: str) -> Asked:
     packages = packages_of(path) if format == "swift" else None
     found = model_of(path, packages is not None)
     return Asked(format, found, (target or "iOS18") if format == "coreml" else None, counts, packages)
+
+
+def piped_run() -> Path:
+    """The run whose manifest stdin brings, where `choreo train` or `choreo distill` has written it."""
+    from formats.manifest import resolve_roots
+
+    found = streams.read_manifest(None, "export", ("choreo.run",))
+    own = next((r.id for r in found.roots if r.self), None)
+    if own is None:
+        raise DataError("the manifest on stdin names no folder", hint="name the run")
+    return resolve_roots(found, {})[own]
 
 
 def _counted(bar: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 from formats.export_card import ExportCard, Graph
 
 USE = {
-    "onnx": "`choreo generate --model DIR` runs it, and so does any ONNX runtime with opset 20.",
+    "onnx": "`choreo generate DIR MUSIC -o DANCE` runs it, and so does any ONNX runtime with opset 20.",
     "mlx": "`mlx.core.import_function(\"step.mlxfn\")`, or `model.safetensors` into a network of your own.",
     "coreml": "Compile on the device (`MLModel.compileModel(at:)`); `choreo export swift DIR` writes a class for it.",
     "swift": "Add both files to a target together with the packages of `choreo export coreml`.",

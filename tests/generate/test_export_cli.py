@@ -192,6 +192,16 @@ def test_bad_words_are_one_line(
     assert tree(tmp_path) == before and not (tmp_path / "out").exists()
 
 
+def test_a_run_comes_by_pipe(choreo: Any, model: Path, tmp_path: Path) -> None:
+    from formats.manifest import Manifest, Root, encode
+
+    run = encode(Manifest("choreo.run/1", {}, [], [Root("out", str(model), True)]))
+    done = choreo("export", "onnx", "-", "-o", "out", "--steps", "1", input=run)
+    assert done.returncode == 0 and done.stdout == (tmp_path / "out" / "model.json").read_bytes(), done.stderr
+    wrong = choreo("export", "onnx", "-", "-o", "out", input=encode(Manifest("choreo.pairs/1", {}, [])))
+    assert wrong.returncode == 65 and b"stdin is choreo.pairs/1, need choreo.run/1" in wrong.stderr
+
+
 def test_the_program_says_it_in_one_line(choreo: Any, model: Path, tmp_path: Path) -> None:
     done = choreo("export", "tflite", model, "-o", "out")
     assert done.returncode == 2 and done.stdout == b"" and not (tmp_path / "out").exists()
