@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from choreo_cli.errors import DataError, UsageError
+from choreo_cli.errors import DataError, NoInputError, UsageError
 from choreo_cli.generate.sampling import Sampler
 
 F32 = NDArray[np.float32]
@@ -49,6 +49,8 @@ def hear(path: Path, sampler: Sampler, seconds: float | None = None) -> Heard:
     from choreo_cli.audio.dance_archive import SUFFIXES, read_track
     from choreo_cli.audio.dance_features import PHASE_WIDTH, WIDTH
 
+    if path.is_dir():
+        raise NoInputError(f"{path} is a folder", hint="name the music in it")
     fps, width = sampler.fps, sampler.audio_width
     sound = path.suffix.lower() not in SUFFIXES
     if sound and width not in (WIDTH, PHASE_WIDTH):

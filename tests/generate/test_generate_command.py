@@ -208,6 +208,7 @@ def test_guidance_is_told_by_condition_and_interval(run: Run, stage: Stage, tmp_
 BAD: list[tuple[str, Any, int, str]] = [
     ("no music", lambda s, t: [s.model], 2, "the model dances to music: name a sound or feature file"),
     ("music that is not there", lambda s, t: [s.model, t / "gone.wav"], 66, "no file"),
+    ("a folder of music", lambda s, t: [s.model, t], 66, "is a folder: name the music in it"),
     ("no sound", lambda s, t: [s.model, junk(t / "junk.wav")], 65, "junk.wav"),
     ("wrong rate", lambda s, t: [s.model, write_features(t / "f.npz", fps=60.0)], 65, "holds 60 frames per second, need 30"),
     ("wrong width", lambda s, t: [s.model, write_features(t / "f.npz", width=12)], 65, "holds 12 features a frame, the model hears 35"),
@@ -426,15 +427,22 @@ def test_an_export_dances_as_its_checkpoint(run: Run, stage: Stage, tmp_path: Pa
     one_line(run(export, stage.song, "-o", tmp_path / "x"), 65, "step.onnx")
 
 
-def test_a_run_that_is_piped_in_is_danced(choreo: Any, stage: Stage, tmp_path: Path) -> None:
+def test_a_run_that_is_piped_in_is_danced(
+    run: Run, stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import io
+
     from formats.manifest import Manifest, Root, encode
 
-    doc = encode(Manifest("choreo.run/1", {}, [], [Root("out", str(stage.model), True)]))
-    done = choreo("generate", "-", stage.song, "--seconds", 1, "-o", tmp_path / "d", "-q", input=doc)
-    assert done.returncode == 0, done.stderr
-    wrong = encode(Manifest("choreo.motions/1", {}, [], []))
-    refused = choreo("generate", "-", stage.song, "-o", tmp_path / "e", input=wrong)
-    assert refused.returncode == 65 and b"stdin is choreo.motions/1, need choreo.run/1" in refused.stderr
+    def piped(document: bytes) -> None:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(document)))
+
+    piped(encode(Manifest("choreo.run/1", {}, [], [Root("out", str(stage.model), True)])))
+    assert run("-", stage.song, "--seconds", 1, "-o", tmp_path / "d", "-q").code == 0
+    piped(encode(Manifest("choreo.motions/1", {}, [], [])))
+    one_line(run("-", stage.song, "-o", tmp_path / "e"), 65, "stdin is choreo.motions/1, need choreo.run/1")
+    piped(b"")
+    one_line(run("-", stage.song, "-o", tmp_path / "e"), 65, "no manifest arrived")
 
 
 def test_make_train_flow_names_a_configuration_that_is_there() -> None:
