@@ -66,7 +66,7 @@ def finish(
         "clamp_rate": round(total / max(1, 23 * len(out)), 6), "clamped": counts, "contacts_clamped": contact,
     }  # fmt: skip
     if lock and len(out) > 1:
-        fixed = kept.any(1)
+        fixed = np.asarray(kept.any(1), bool)
         before = to_track(out, fps)
         report["slide_mm_s"] = {"before": round(_slide(before.q, before.contacts, skeleton, fps), 4)}
         made, report["lock"] = _locked(out, before, skeleton, fps, fixed)
