@@ -122,7 +122,11 @@ public final class OnDeviceMotionGen {
         audio: [[Float]], task: MotionTask = .gen, known: [[Float]]? = nil, mask: [[Float]]? = nil,
         text: [Float]? = nil, weight: Float = MotionSpec.defaultWeight, seed: UInt64 = 0
     ) throws -> [[Float]] {
-        let given = try OnDeviceMotionGen.flags(mask)
+        guard (known == nil) == (mask == nil) else { throw MotionError.shape("known and mask go together") }
+        try OnDeviceMotionGen.need(audio, width: MotionSpec.audioWidth, what: "audio")
+        if let rows = known { try OnDeviceMotionGen.need(rows, width: MotionSpec.channels.count, what: "known") }
+        if let rows = mask { try OnDeviceMotionGen.need(rows, width: MotionSpec.groups.count, what: "mask") }
+        let given = OnDeviceMotionGen.flags(mask)
         let features = try prepared(
             audio: audio, task: task, known: known, mask: mask, text: text, weight: weight, seed: seed, given: given
         )
@@ -187,15 +191,25 @@ $FEEDS
         return out
     }
 
+    /// Refuse rows that are not one a frame, or not so wide.
+    private static func need(_ rows: [[Float]], width: Int, what: String) throws {
+        guard rows.count == MotionSpec.frames, rows.allSatisfy({ $0.count == width }) else {
+            throw MotionError.shape(what)
+        }
+    }
+
+    /// The mask as the network has learned it: 0 or 1.
+    private static func columns(_ mask: [[Float]]?, count: Int) -> [Float] {
+        guard let rows = mask else { return [Float](repeating: 0, count: count) }
+        return rows.flatMap { row in row.map { value in value > 0.5 ? 1 : 0 } }
+    }
+
     /// Which channels of which frames are given.
-    private static func flags(_ mask: [[Float]]?) throws -> [[Bool]] {
+    private static func flags(_ mask: [[Float]]?) -> [[Bool]] {
         var out = [[Bool]](
             repeating: [Bool](repeating: false, count: MotionSpec.channels.count), count: MotionSpec.frames
         )
         guard let rows = mask else { return out }
-        guard rows.count == MotionSpec.frames, rows.allSatisfy({ $0.count == MotionSpec.groups.count }) else {
-            throw MotionError.shape("mask")
-        }
         for t in 0..<MotionSpec.frames {
             for (k, group) in MotionSpec.groups.enumerated() where rows[t][k] > 0.5 {
                 for c in group.channels { out[t][c] = true }
@@ -228,7 +242,7 @@ FEEDS = {
     "noise": "values = (0..<count).map { _ in noise.next() }",
     "audio": "values = OnDeviceMotionGen.normalised(audio: audio)",
     "known": "values = OnDeviceMotionGen.normalised(known: known, given: given)",
-    "mask": "values = mask.map { $0.flatMap { $0 } } ?? [Float](repeating: 0, count: count)",
+    "mask": "values = OnDeviceMotionGen.columns(mask, count: count)",
     "text": "values = text ?? [Float](repeating: 0, count: count)",
     "task": "values = (0..<count).map { $0 == task.rawValue ? 1 : 0 }",
     "w": "values = [weight]",
