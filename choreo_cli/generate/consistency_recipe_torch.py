@@ -20,6 +20,7 @@ from choreo_cli.training.recipe import Job
 __all__ = ["READS", "TAKES", "Config", "open_recipe", "score"]
 
 Config = ConsistencyConfig
+MOST_POINTS = 10  # of a teacher that takes more steps
 
 
 def open_recipe(job: Job) -> DistillRecipe:
@@ -35,16 +36,17 @@ def learn(
     """Pseudo-Huber distance between the student here and its average one step of the teacher further on."""
     assert isinstance(recipe.config, ConsistencyConfig)
     c, way, rows = recipe.config, student.way, len(noise)
-    point = torch.randint(c.points, (rows,), generator=draws)
+    points = c.points or min(MOST_POINTS, recipe.steps)
+    point = torch.randint(points, (rows,), generator=draws)
     point[: round(c.anchored * rows)] = 0
-    u, to = (point / c.points).to(noise), ((point + 1) / c.points).to(noise)
+    u, to = (point / points).to(noise), ((point + 1) / points).to(noise)
     with torch.no_grad():
         x = told.given.put(way.noisy(batch["x"], noise, u), way.noisy(told.known, noise, u))
         end = told.given.put(recipe.teacher.data(x, u, told), told.known)
         there = way.jump(x, end, u, to)
         there = told.given.put(there, way.noisy(told.known, noise, to))
         further = student.data(there, to, told, average=True)
-        goal = torch.where((point == c.points - 1).to(noise.device)[:, None, None], end, further)
+        goal = torch.where((point == points - 1).to(noise.device)[:, None, None], end, further)
     found = student.data(x, u, told)
     error = ((found - goal).square() + c.huber**2).sqrt() - c.huber
     return Learned(found, goal, error)
