@@ -58,7 +58,8 @@ class Cameras:
     @property
     def translation(self) -> F64:
         """(N, 3): t of X = R P + t."""
-        return -np.einsum("nij,nj->ni", self.rotation, self.centre)
+        moved: F64 = -np.einsum("nij,nj->ni", self.rotation, self.centre)
+        return moved
 
     def intrinsics(self, size: int) -> F64:
         """K of an image of `size` x `size` pixels, (3, 3): pixel = K X / X_z."""
@@ -91,9 +92,11 @@ def project(points: F64, cameras: Cameras, size: int) -> tuple[F64, F64]:
 
 def to_camera(points: F64, cameras: Cameras) -> F64:
     """Points turned into the orientation of the camera, about the world's origin: (N, T, 3). Nothing is lost."""
-    return np.einsum("nij,ntj->nti", cameras.rotation, points, optimize=True)
+    turned: F64 = np.einsum("nij,ntj->nti", cameras.rotation, points, optimize=True)
+    return turned
 
 
 def to_world(points: F64, cameras: Cameras) -> F64:
     """The inverse of `to_camera`."""
-    return np.einsum("nji,ntj->nti", cameras.rotation, points, optimize=True)
+    turned: F64 = np.einsum("nji,ntj->nti", cameras.rotation, points, optimize=True)
+    return turned

@@ -137,7 +137,8 @@ def points(curves: Curves, t: F64 = TIMES) -> F64:
         (N, T, 3) world units.
     """
     local = local_points(curves.family, curves.parameters, t)
-    return np.einsum("nij,ntj->nti", curves.rotation, local, optimize=True) + curves.centre[:, None]
+    placed: F64 = np.einsum("nij,ntj->nti", curves.rotation, local, optimize=True) + curves.centre[:, None]
+    return placed
 
 
 def local_points(family: I64, parameters: F64, t: F64) -> F64:
@@ -175,7 +176,7 @@ def reported(curves: Curves) -> list[dict[str, float]]:
 
 @dataclass(frozen=True, slots=True)
 class Canonical:
-    """One curve as a sum that has only one writing: x(t) = constant + slope t + bend t^2 + cosine cos(wt) + sine sin(wt).
+    """One curve in its only writing: constant + slope t + bend t^2 + cosine cos(wt) + sine sin(wt).
 
     Args:
         family: 0..3.

@@ -77,4 +77,5 @@ def _to_segment(at: F64, a: F64, b: F64) -> F64:
     dx, dy = b - a
     square = dx * dx + dy * dy
     along = np.clip((x * dx + y * dy) / square, 0.0, 1.0) if square > 0 else np.zeros_like(x + y)
-    return np.hypot(x - along * dx, y - along * dy)
+    gap: F64 = np.hypot(x - along * dx, y - along * dy)
+    return gap

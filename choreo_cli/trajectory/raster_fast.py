@@ -42,8 +42,8 @@ def render_batch(pixels: Any, radius: Any, colour: U8, style: U8, out: U8) -> No
     )  # fmt: skip
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _put8(typing: Any, address: Any, value: Any) -> Any:
+@intrinsic
+def _put8_code(typing: Any, address: Any, value: Any) -> Any:
     """Store eight bytes at an address that need not be aligned."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -53,8 +53,11 @@ def _put8(typing: Any, address: Any, value: Any) -> Any:
     return types.void(types.uintp, types.uint64), code
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _render(pixels: F32, radius: F32, colour: U8, style: U8, out: U8, lanes: int) -> None:
+_put8: Any = _put8_code  # called without the typing context
+
+
+@numba.njit(cache=True, nogil=True)
+def _render(pixels: F32, radius: F32, colour: U8, style: U8, out: U8, lanes: Any) -> None:
     size = out.shape[-1]
     trail = np.zeros((size, size), np.float32)
     patch = np.empty((3, _PATCH), np.uint64)
@@ -72,8 +75,8 @@ def _render(pixels: F32, radius: F32, colour: U8, style: U8, out: U8, lanes: int
             _trail(pixels[n], radius[n], colour[n], trail, out[n])
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"nnan", "ninf", "nsz", "contract"})  # type: ignore[untyped-decorator]
-def _small_dot(x: float, y: float, rho: float, colour: U8, out: U8, patch: Any, lanes: int) -> None:
+@numba.njit(cache=True, nogil=True, fastmath={"nnan", "ninf", "nsz", "contract"})
+def _small_dot(x: float, y: float, rho: float, colour: U8, out: U8, patch: Any, lanes: Any) -> None:
     """A dot inside a patch of 8 x 8: all its pixels in one loop over vectors, then rows of eight bytes each."""
     size = out.shape[-1]
     reach = rho + np.float32(0.5)
@@ -96,7 +99,7 @@ def _small_dot(x: float, y: float, rho: float, colour: U8, out: U8, patch: Any, 
             _put8(at + c * plane + j * line, patch[c, j])
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def _dot(x: float, y: float, rho: float, colour: U8, out: U8) -> None:
     size = out.shape[-1]
     reach = rho + np.float32(0.5)
@@ -112,7 +115,7 @@ def _dot(x: float, y: float, rho: float, colour: U8, out: U8) -> None:
             out[2, j, i] = np.uint8(a * blue + half)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def _trail(pixels: F32, radius: F32, colour: U8, trail: F32, out: U8) -> None:
     size = out.shape[-1]
     red, green, blue = np.float32(colour[0]), np.float32(colour[1]), np.float32(colour[2])
