@@ -56,7 +56,7 @@ def normals(u: F64) -> F64:
     from scipy.special import ndtri
 
     # The middle of the 2^-53 cell that a uniform stands for: 0 would be minus infinity.
-    found: F64 = ndtri(u + 2.0**-54)
+    found: F64 = ndtri(np.minimum(u + 2.0**-54, 1 - 2.0**-53))
     return found
 
 
