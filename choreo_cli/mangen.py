@@ -42,11 +42,11 @@ def pages() -> dict[str, str]:
 
 def format_tables() -> list[Table]:
     """Every column table of `formats/`, by schema name."""
-    from formats import columns
+    from formats import columns, trajectory
     from formats.audio_npz import AUDIO_NPZ
     from formats.poses import POSES
 
-    tables = [t for t in vars(columns).values() if isinstance(t, Table)]
+    tables = [t for module in (columns, trajectory) for t in vars(module).values() if isinstance(t, Table)]
     return sorted([*tables, AUDIO_NPZ, POSES], key=lambda t: t.schema)
 
 

@@ -40,8 +40,13 @@ def tables() -> dict[str, Table]:
     """Every table that lies in a Parquet file of ours, by schema name."""
     from formats.columns import CONTEXT, CONTROLS, FRAMES, LATENTS, LEDGER, PREFERENCES, SENT, WINDOWS
     from formats.poses import POSES
+    from formats.trajectory import CURVES, DESCRIPTIONS, PIXELS, PREDICTIONS, VIEWS
 
-    return {t.schema: t for t in (CONTEXT, CONTROLS, FRAMES, LATENTS, LEDGER, POSES, PREFERENCES, SENT, WINDOWS)}
+    known = (
+        CONTEXT, CONTROLS, CURVES, DESCRIPTIONS, FRAMES, LATENTS, LEDGER, PIXELS, POSES, PREDICTIONS, PREFERENCES, SENT,
+        VIEWS, WINDOWS,
+    )  # fmt: skip
+    return {t.schema: t for t in known}
 
 
 def readers() -> tuple[Reader, ...]:

@@ -20,6 +20,7 @@ FAMILIES = ("linear", "circular", "helical", "parabolic")
 LINEAR, CIRCULAR, HELICAL, PARABOLIC = range(4)
 SHOWN, FUTURE = 16, 4
 TIMES: F64 = np.arange(SHOWN + FUTURE) / (SHOWN + FUTURE - 1)
+RECIPE = "1"  # of curves, views and pixels; another one draws other videos from the same rows
 PARAMETERS = ("length", "radius", "omega", "phase", "pitch", "height", "apex")
 # What each family is drawn from; a number a family does not have is 0.
 RANGES: dict[int, dict[str, tuple[float, float]]] = {
