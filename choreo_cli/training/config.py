@@ -24,6 +24,8 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         warmup: Steps over which the rate rises from zero.
         decay: Whether the rate falls to a tenth along a cosine.
         clip: Largest gradient norm, 0 for none.
+        weight_decay: Of AdamW (Loshchilov and Hutter, ICLR 2019), decoupled from the gradient; 0 for Adam.
+        beta2: Decay of Adam's mean of squared gradients.
         ema: Decay of the moving average of the weights that is kept, 0 for none.
         patience: Validations without improvement before training ends early, 0 for never.
         validate_every: Epochs between validations.
@@ -38,6 +40,8 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     warmup: Count = 0
     decay: bool = False
     clip: Annotated[float, Meta(ge=0)] = 0.0
+    weight_decay: Share = 0.0
+    beta2: Annotated[float, Meta(ge=0, lt=1)] = 0.999
     ema: Share = 0.0
     patience: Count = 0
     validate_every: Positive = 1

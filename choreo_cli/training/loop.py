@@ -266,7 +266,11 @@ def _open(
     crew.seed(order.mix(seed, _MODEL))
     model = recipe.model().to(crew.device).train()
     weights = list(model.parameters())
-    optimizer = torch.optim.Adam(weights, lr=config.lr, fused=crew.device.type in ("cpu", "cuda"))
+    kind = torch.optim.AdamW if config.weight_decay else torch.optim.Adam
+    optimizer = kind(
+        weights, lr=config.lr, betas=(0.9, config.beta2), weight_decay=config.weight_decay,
+        fused=crew.device.type in ("cpu", "cuda"),
+    )  # fmt: skip
     average = MovingAverage(model, config.ema) if config.ema else None
     progress, best = state.Progress(), None
     if resume:
