@@ -60,7 +60,9 @@ def image_moments(videos: Tensor) -> Tensor:
     held, safe = above.sum(-1).clamp(min=1), peak[..., 0].clamp(min=1)
     x = (above * across.repeat(h)).sum(-1) / held
     y = (above * down.repeat_interleave(w)).sum(-1) / held
-    return torch.stack([x, y, inside_area(inside, peak) / w, (flat.sum(-1) / safe).sqrt() / w, peak[..., 0] / 765], dim=-1)
+    return torch.stack(
+        [x, y, inside_area(inside, peak) / w, (flat.sum(-1) / safe).sqrt() / w, peak[..., 0] / 765], dim=-1
+    )
 
 
 def inside_area(inside: Tensor, peak: Tensor) -> Tensor:
