@@ -51,7 +51,8 @@ class Judged:
     @property
     def right(self) -> F64:
         """(N,) 1 where the most probable family is the true one."""
-        return (self.probabilities.argmax(1) == self.family).astype(np.float64)
+        hit: F64 = (self.probabilities.argmax(1) == self.family).astype(np.float64)
+        return hit
 
 
 def error_share(predicted: F64, truth: F64, diagonal: F64) -> F64:
@@ -62,7 +63,8 @@ def error_share(predicted: F64, truth: F64, diagonal: F64) -> F64:
 
 def persistence(noisy: F64, steps: int = 4) -> F64:
     """The last shown point stays: (N, 4, 3)."""
-    return np.repeat(noisy[:, -1:], steps, axis=1)
+    found: F64 = np.repeat(noisy[:, -1:], steps, axis=1)
+    return found
 
 
 def constant_velocity(noisy: F64, steps: int = 4) -> F64:
@@ -78,7 +80,8 @@ def least_squares(noisy: F64, steps: int = 4, over: int = 4) -> F64:
     design = np.stack([np.ones(over), x], axis=-1)
     line = np.einsum("ck,nki->nci", np.linalg.pinv(design), noisy[:, -over:])
     ahead = np.arange(1, steps + 1)
-    return line[:, :1] + ahead[None, :, None] * line[:, 1:]
+    found: F64 = line[:, :1] + ahead[None, :, None] * line[:, 1:]
+    return found
 
 
 BASELINES: dict[str, Callable[[F64], F64]] = {
@@ -161,18 +164,24 @@ def entries_of(
     told = judged.probabilities.argmax(1)
     counts = confusion(judged.family, told)
     share = error_share(judged.predicted, judged.future, judged.diagonal)
+    said = {"confusion": counts.tolist(), "families": list(FAMILIES)}
+    how = (judged, rng, draws, params)
     found = [
-        _mean(f"{prefix}.accuracy", judged.right, "1", "higher", judged, rng, draws, params, CHANCE, goals.get("accuracy"),
-              extra={"confusion": counts.tolist(), "families": list(FAMILIES)}),
+        _mean(f"{prefix}.accuracy", judged.right, "1", "higher", *how, CHANCE, goals.get("accuracy"), extra=said),
         entry(f"{prefix}.macro_f1", macro_f1(counts), "1", "higher", n=n, params=params),
-        entry(f"{prefix}.calibration_error", calibration_error(judged.probabilities, judged.right), "1", "lower", n=n,
-              params={**params, "bins": BINS}),
+        entry(
+            f"{prefix}.calibration_error", calibration_error(judged.probabilities, judged.right), "1", "lower", n=n,
+            params={**params, "bins": BINS},
+        ),
     ]  # fmt: skip
     rivals = {name: error_share(of(judged.noisy), judged.future, judged.diagonal) for name, of in BASELINES.items()}
     best = min(("persistence", "constant velocity"), key=lambda name: rivals[name].mean())
     means = {name: float(values.mean()) for name, values in rivals.items()}
-    found.append(_mean(f"{prefix}.mae_pct", share, "%", "lower", judged, rng, draws, params, None, goals.get("mae_pct"),
-                       baseline=(f"{best} on the noisy true points (an oracle)", means[best]), extra={"baselines": means}))  # fmt: skip
+    oracle = (f"{best} on the noisy true points (an oracle)", means[best])
+    goal = goals.get("mae_pct")
+    found.append(
+        _mean(f"{prefix}.mae_pct", share, "%", "lower", *how, None, goal, baseline=oracle, extra={"baselines": means})
+    )
     found.append(
         _skill(f"{prefix}.skill", share, rivals[best], judged, rng, draws, {**params, "reference": best}, goals)
     )

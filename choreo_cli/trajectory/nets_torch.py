@@ -25,7 +25,7 @@ def need_videos(videos: Tensor) -> None:
     good = videos.ndim == 5 and videos.shape[2] == 3 and videos.shape[1] >= 4 and min(videos.shape[3:]) >= 16
     if not good:
         raise ValueError(
-            f"a model sees videos (B, T >= 4, 3, H >= 16, W >= 16), not {tuple(videos.shape)}: coordinates are no images"
+            f"need videos (B, T >= 4, 3, H >= 16, W >= 16), got {tuple(videos.shape)}: coordinates are not images"
         )
 
 
@@ -71,7 +71,7 @@ def inside_area(inside: Tensor, peak: Tensor) -> Tensor:
 
 
 def _block(a: int, b: int, kernel: tuple[int, int, int], stride: tuple[int, int, int] = (1, 1, 1)) -> nn.Sequential:
-    pad = tuple(k // 2 for k in kernel)
+    pad = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
     return nn.Sequential(nn.Conv3d(a, b, kernel, stride, pad, bias=False), nn.BatchNorm3d(b), nn.ReLU(inplace=True))
 
 
@@ -317,4 +317,5 @@ class VideoNet(nn.Module):
             out["rebuilt"] = read
         if self.aligned is not None:
             out["aligned"] = self.aligned(features)
-        return out | self.heads(read, camera)
+        told: dict[str, Tensor] = self.heads(read, camera)
+        return out | told
