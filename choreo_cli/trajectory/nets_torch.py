@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from choreo_cli.trajectory.curves import FAMILIES, FUTURE, SHOWN
-from choreo_cli.trajectory.moments import PEAK_SHARE, PER_FRAME
+from choreo_cli.trajectory.moments import FLOOR_SHARE, PEAK_SHARE, PER_FRAME
 
 FEATURES = 512
 CAMERA = 12
@@ -30,44 +30,46 @@ def need_videos(videos: Tensor) -> None:
 
 
 class Moments(nn.Module):
-    """Branch 0: image moments of each frame and a small MLP. (B, T, 3, H, W) to (B, 512)."""
+    """Branch 0: image moments of each frame, standardised, and a small MLP. (B, 16, 3, H, W) to (B, 512)."""
+
+    mean: Tensor
+    spread: Tensor
 
     def __init__(self, width: int = 256) -> None:
         super().__init__()
+        self.register_buffer("mean", torch.zeros(PER_FRAME))
+        self.register_buffer("spread", torch.ones(PER_FRAME))
         self.layers = nn.Sequential(
-            nn.Linear(SHOWN * PER_FRAME, width), nn.GELU(), nn.Linear(width, width), nn.GELU(), nn.Linear(width, width),
-            nn.GELU(), nn.Linear(width, FEATURES),
+            nn.Linear(SHOWN * PER_FRAME, width), nn.GELU(), nn.Linear(width, width), nn.GELU(),
+            nn.Linear(width, FEATURES), nn.GELU(),
         )  # fmt: skip
+
+    def standardise(self, moments: Tensor) -> None:
+        """Take mean and spread of each moment from (N, 16, 4)."""
+        self.mean.copy_(moments.mean((0, 1)))
+        self.spread.copy_(moments.std((0, 1)).clamp(min=1e-6))
 
     def forward(self, videos: Tensor) -> Tensor:
         return self.from_moments(image_moments(videos))
 
     def from_moments(self, moments: Tensor) -> Tensor:
-        """Features of moments (B, 16, 5) that were measured before."""
-        found: Tensor = self.layers(moments.flatten(1))
+        """Features of moments (B, 16, 4) that were measured before."""
+        found: Tensor = self.layers(((moments - self.mean) / self.spread).flatten(1))
         return found
 
 
 def image_moments(videos: Tensor) -> Tensor:
-    """`moments.frame_moments` of videos in 0..1: (B, T, 5)."""
+    """`moments.frame_moments` of videos in 0..1: (B, T, 4)."""
     light = (videos * 255).round().sum(2)
-    b, t, h, w = light.shape
-    flat = light.reshape(b, t, h * w)
+    h, w = light.shape[2:]
+    flat = light.flatten(2)
     peak = flat.amax(-1, keepdim=True)
-    inside = (flat > PEAK_SHARE * peak).to(flat.dtype)
-    across, down = (torch.linspace(-1, 1, n, dtype=flat.dtype, device=flat.device) for n in (w, h))
-    above = flat * inside
-    held, safe = above.sum(-1).clamp(min=1), peak[..., 0].clamp(min=1)
-    x = (above * across.repeat(h)).sum(-1) / held
-    y = (above * down.repeat_interleave(w)).sum(-1) / held
-    return torch.stack(
-        [x, y, inside_area(inside, peak) / w, (flat.sum(-1) / safe).sqrt() / w, peak[..., 0] / 765], dim=-1
-    )
-
-
-def inside_area(inside: Tensor, peak: Tensor) -> Tensor:
-    """Root of how many pixels are above the threshold; none of a black frame."""
-    return (inside.sum(-1) * (peak[..., 0] > 0)).sqrt()
+    across, down = _line(w, flat).repeat(h), _line(h, flat).repeat_interleave(w)
+    above = (flat - FLOOR_SHARE * peak).clamp(min=0)
+    held, safe = above.sum(-1).clamp(min=1e-6), peak[..., 0].clamp(min=1)
+    dot = (flat * (flat > PEAK_SHARE * peak)).sum(-1)
+    places = [(above * across).sum(-1) / held, (above * down).sum(-1) / held]
+    return torch.stack([*places, (dot / safe).sqrt() / w, (flat.sum(-1) / safe).sqrt() / w], dim=-1)
 
 
 def _block(a: int, b: int, kernel: tuple[int, int, int], stride: tuple[int, int, int] = (1, 1, 1)) -> nn.Sequential:

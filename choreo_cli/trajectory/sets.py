@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from choreo_cli.errors import DataError, UsageError
+from choreo_cli.errors import DataError, NoInputError, UsageError
 from choreo_cli.trajectory import curves, raster, views, words
 from choreo_cli.trajectory.curves import FAMILIES, RECIPE, SHOWN, Curves
 from choreo_cli.trajectory.views import SIZE, Views
@@ -271,18 +271,26 @@ class TrajectorySet:
             yield some, buffer[: some.stop - start]
 
 
-def open_set(manifest: Manifest, folder: Path) -> TrajectorySet:
+def open_set(manifest: Manifest, roots: Mapping[str, str] | None = None) -> TrajectorySet:
     """Read a set that `choreo synth trajectories` wrote.
 
     Args:
         manifest: `choreo.trajectories/1`.
-        folder: Where its tables lie.
+        roots: `--root` overrides.
 
     Raises:
         DataError: another recipe, or a table that is missing.
+        NoInputError: its folder is not where it was.
         FormatError: a damaged table, or one whose hash is not the manifest's.
     """
     from formats.atomic import sha256_file
+    from formats.manifest import resolve_roots, safe_join
+
+    folders = resolve_roots(manifest, dict(roots or {}))
+    own = next((r.id for r in manifest.roots if r.self), None)
+    if own is None or not folders[own].is_dir():
+        raise NoInputError(f"no folder {folders.get(own or '')}", hint=f"say where it lies: --root {own or 'out'}=DIR")
+    folder = folders[own]
 
     by_role: dict[str, list[dict[str, Any]]] = {"curves": [], "views": [], "pixels": []}
     for entry in manifest.entries:
@@ -295,7 +303,9 @@ def open_set(manifest: Manifest, folder: Path) -> TrajectorySet:
     if len(by_role["curves"]) != 1 or not by_role["views"]:
         raise DataError("a trajectory set has one table of curves and views of at least one split")
     for entry in (*by_role["curves"], *by_role["views"]):
-        path = folder / entry["path"]
+        path = safe_join(folder, entry["path"])
+        if not path.is_file():
+            raise NoInputError(f"no file {path}", hint="copy the whole folder of the set")
         if sha256_file(path) != entry["sha256"]:
             raise FormatError("the file is not the one the manifest names", file=path, hint="copy the set again")
     first = by_role["curves"][0]
@@ -303,7 +313,7 @@ def open_set(manifest: Manifest, folder: Path) -> TrajectorySet:
     looks = {e["split"]: _read_views(folder / e["path"], len(drawn.curves)) for e in by_role["views"]}
     frozen: dict[str, list[Path]] = {}
     for entry in by_role["pixels"]:
-        frozen.setdefault(entry["split"], []).append(folder / entry["path"])
+        frozen.setdefault(entry["split"], []).append(safe_join(folder, entry["path"]))
     return TrajectorySet(folder, first["seed"], first["size"], first["size_cue"], drawn, looks, manifest.sha256, frozen)
 
 
