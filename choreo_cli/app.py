@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("commands.train", "Train one recipe on frames, or on the run of another"),
     "report": ("commands.report", "Judge runs and figures on one page: promote, hold, or what is missing"),
     "status": ("commands.status", "Tell how trainings are doing, and what this machine offers"),
+    "describe": ("commands.describe", "Put trajectories into equations and words, and judge them"),
     "prefer": ("commands.prefer", "Ask a person which of two clips is better, and keep every answer"),
     "inspect": ("commands.inspect", "Look inside any file: schema, ranges, gaps, histograms, a picture"),
     "check": ("commands.check", "Verify schema, bounds and hashes of any artefact"),
