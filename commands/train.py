@@ -7,12 +7,11 @@ import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from choreo_cli import options, streams
 from choreo_cli.errors import ExitCode, UsageError
+from commands import train_options as o
 
 if TYPE_CHECKING:
     from choreo_cli.training.job import Around, Asked
@@ -30,54 +29,36 @@ EXAMPLES = (
     ("choreo train rps dataset --epochs 1 --set batch=128 -o small | choreo check -", "Hand the run on"),
 )
 
-Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="rps, mapper, lookahead, gesture, reward.")]
-Input = Annotated[
-    Path | None, typer.Argument(metavar="INPUT", help="Manifest, folder, pack or Parquet; - or nothing reads stdin.")
-]
-Out = Annotated[Path | None, typer.Option("-o", "--out", metavar="DIR", help="Run folder to write into.")]
-Epochs = Annotated[int | None, typer.Option("--epochs", min=1, help="Short for --set epochs=N.")]
-Seeds = Annotated[str, typer.Option("--seeds", metavar="N[,N...]", help="A run folder seed-N each, and a summary.")]
-Only = Annotated[int | None, typer.Option("--only", metavar="N", help="Of --seeds, train this one alone.")]
-Resume = Annotated[str, typer.Option("--resume", metavar="auto|no", help="Go on with a run that was stopped.")]
-Overfit = Annotated[int, typer.Option("--overfit", min=0, metavar="N", help="Train on N items only: a test.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, from a few real steps.")]
-Targets = Annotated[Path | None, typer.Option("--targets", metavar="FILE", help="Recorded controls to learn.")]
-Mode = Annotated[str | None, typer.Option("--mode", metavar="window|stream", help="How the mapper will be run.")]
-Form = Annotated[str | None, typer.Option("--form", metavar="hidden|literal", help="Which form of the loss.")]
-Latents = Annotated[Path | None, typer.Option("--latents", metavar="DIR", help="Latents of every session go there.")]
-Controls = Annotated[Path | None, typer.Option("--controls", metavar="DIR", help="Controls of every session go there.")]
-Sync = Annotated[str, typer.Option("--sync", metavar="DEST", help="Copy to a folder or host:path at checkpoints.")]
-TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Event files in the run folder.")]
-Wandb = Annotated[bool, typer.Option("--wandb", help="Weights & Biases in the run folder, offline.")]
-
 
 @app.command()
 def train(
-    recipe: Recipe,
-    source: Input = None,
+    recipe: o.Recipe,
+    source: o.Input = None,
     *,
-    out: Out = None,
+    out: o.Out = None,
     sets: options.Sets = None,
     config: options.ConfigFile = None,
-    epochs: Epochs = None,
+    epochs: o.Epochs = None,
     seed: options.Seed = 0,
-    seeds: Seeds = "",
-    only: Only = None,
+    seeds: o.Seeds = "",
+    only: o.Only = None,
     device: options.Device = "auto",
-    resume: Resume = "auto",
-    overfit: Overfit = 0,
-    dry_run: DryRun = False,
+    resume: o.Resume = "auto",
+    overfit: o.Overfit = 0,
+    dry_run: o.DryRun = False,
     split: options.Split = None,
     fold: options.Fold = None,
     rps: options.RpsRun = None,
-    targets: Targets = None,
-    mode: Mode = None,
-    form: Form = None,
-    latents: Latents = None,
-    controls: Controls = None,
-    sync: Sync = "",
-    tensorboard: TensorBoard = False,
-    wandb: Wandb = False,
+    targets: o.Targets = None,
+    mode: o.Mode = None,
+    form: o.Form = None,
+    latents: o.Latents = None,
+    controls: o.Controls = None,
+    sync: o.Sync = "",
+    branch: o.Branch = None,
+    per_device: o.PerDevice = 0,
+    tensorboard: o.TensorBoard = False,
+    wandb: o.Wandb = False,
     root: options.Roots = None,
     force: options.Force = False,
     wait: options.Wait = 0.0,
@@ -86,13 +67,21 @@ def train(
     quiet: options.Quiet = False,
     log_json: options.LogJson = None,
 ) -> int:
-    """Train one recipe: rps, mapper, lookahead, gesture or reward.
+    """Train one recipe: rps, mapper, lookahead, gesture, video or reward.
 
     rps learns from frames (of pair, of synth sessions, a pack, a Parquet); the others read the run of rps, or frames
     with --rps. OUT receives the model, its deployable twins, metrics.json, log.jsonl, status.json and, last, run.json.
 
     A run that is stopped or killed keeps its state: the same command goes on from there, to the same result.
+
+    video learns from a set of synth trajectories. With --branch each branch and seed is a run in a process of its own,
+    over the devices given (--device cuda:0,cuda:1; --per-device K): OUT/NAME/seed-N each, and one run.json of all.
     """
+    given = dict(locals())  # what was asked for, by name
+    if branch or per_device:
+        from commands.train_branches import train_branches
+
+        return train_branches(given)
     from choreo_cli.runtime import choose_device
     from choreo_cli.training import settings, track
     from choreo_cli.training.job import Asked

@@ -30,6 +30,7 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         patience: Validations without improvement before training ends early, 0 for never.
         validate_every: Epochs between validations.
         checkpoint_s: Seconds between checkpoints.
+        checkpoint_epochs: Epochs after which there is one in any case, 0 for none.
         threads: CPU threads of the network's arithmetic; results are bit-identical for one value.
     """
 
@@ -46,4 +47,5 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     patience: Count = 0
     validate_every: Positive = 1
     checkpoint_s: Annotated[float, Meta(gt=0)] = 60.0
+    checkpoint_epochs: Count = 0
     threads: Annotated[int, Meta(ge=1, le=256)] = 1

@@ -83,13 +83,14 @@ class I3d(nn.Module):
     Args:
         width: Channels of the first block; 2 and 4 times as many follow.
         grid: Cells of a side that keep position; 1 is the global pool, which forgets where things are.
+        stem: Stride in the image of the first layer.
     """
 
-    def __init__(self, width: int = 32, grid: int = 4) -> None:
+    def __init__(self, width: int = 32, grid: int = 4, stem: int = 1) -> None:
         super().__init__()
         k = (3, 3, 3)
         self.first, self.second, self.third = (
-            _block(3, width, k), _block(width, 2 * width, k), _block(2 * width, 4 * width, k)
+            _block(3, width, k, (1, stem, stem)), _block(width, 2 * width, k), _block(2 * width, 4 * width, k)
         )  # fmt: skip
         self.pool = nn.AdaptiveAvgPool3d((4, grid, grid))
         self.out = nn.Linear(4 * width * 4 * grid * grid, FEATURES)
@@ -145,9 +146,9 @@ class DualPath(nn.Module):
     It is the reverse of the published names and kept for comparison.
     """
 
-    def __init__(self, width: int = 32, grid: int = 4) -> None:
+    def __init__(self, width: int = 32, grid: int = 4, stem: int = 1) -> None:
         super().__init__()
-        self.slow, self.fast = I3d(width, grid), _Half(width, grid)
+        self.slow, self.fast = I3d(width, grid, stem), _Half(width, grid)
         self.out = nn.Linear(2 * FEATURES, FEATURES)
 
     def forward(self, videos: Tensor) -> Tensor:
@@ -177,50 +178,69 @@ class _Half(nn.Module):
 
 
 class Strided(nn.Module):
-    """A CNN without a layer at full resolution, which keeps position: strides, coordinate channels, soft-argmax.
+    """A CNN without a layer at full resolution, which keeps position: stride, coordinate channels, soft-argmax.
 
-    The first layer sees RGB and two channels of coordinates with stride 2. From it come heat maps of every frame, whose
-    centres of mass are the places of what was seen, and a pyramid of 3-D convolutions; an MLP reads both.
+    The first layer sees RGB, over the brightest pixel of the video, and two channels of coordinates with stride 2. From
+    it come heat maps of every frame, whose centres of mass are the places of what was seen, and a pyramid of strided
+    convolutions; an MLP reads both. Frames are folded into the batch: a 2-D convolution is the (1, k, k) one, faster.
 
     Args:
         width: Channels of the first layer.
         maps: Heat maps of each frame.
     """
 
-    def __init__(self, width: int = 16, maps: int = 8) -> None:
+    def __init__(self, width: int = 8, maps: int = 8) -> None:
         super().__init__()
-        half, whole = (1, 2, 2), (2, 2, 2)
-        self.stem = _block(5, width, (1, 5, 5), half)
-        self.maps = nn.Conv3d(width, maps, (1, 3, 3), padding=(0, 1, 1))
-        self.sharp = nn.Parameter(torch.full((maps,), 4.0))
+        self.stem = nn.Conv2d(5, width, 5, 2, 2)
+        self.maps = nn.Conv2d(width, maps, 3, padding=1)
+        self.sharp = nn.Parameter(torch.full((maps,), 10.0))
         self.deep = nn.Sequential(
-            _block(width, 2 * width, (3, 3, 3), half), _block(2 * width, 4 * width, (3, 3, 3), whole),
-            _block(4 * width, 8 * width, (3, 3, 3), whole),
+            nn.Conv2d(width, 2 * width, 3, 2, 1), nn.ReLU(inplace=True),
+            nn.Conv2d(2 * width, 4 * width, 3, 2, 1), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(4), nn.Flatten(),
+            nn.Linear(64 * width, 4 * width), nn.GELU(),
         )  # fmt: skip
-        self.pool = nn.AdaptiveAvgPool3d((4, 4, 4))
-        read = maps * 4 * SHOWN + 8 * width * 64
-        self.out = nn.Sequential(nn.Linear(read, FEATURES), nn.GELU(), nn.Linear(FEATURES, FEATURES))
+        self.place = nn.Linear(5 * maps, 3)
+        self.out = nn.Sequential(
+            nn.Linear(SHOWN * (5 * maps + 3 + 4 * width), 256), nn.GELU(), nn.Linear(256, 256), nn.GELU(),
+            nn.Linear(256, FEATURES), nn.GELU(),
+        )  # fmt: skip
+        # The maps begin as blobs where the light is: a random map is flat, and its centre of mass teaches nothing.
+        with torch.no_grad():
+            self.stem.weight[:, 3:].zero_()
+            self.maps.weight.abs_()
+            for bias in (self.stem.bias, self.maps.bias):
+                assert bias is not None
+                bias.zero_()
 
     def forward(self, videos: Tensor) -> Tensor:
-        x = _channels_first(videos)
-        b, _, t, h, w = x.shape
+        return self.look(videos)[0]
+
+    def look(self, videos: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (B, 512), and where each frame's dot is, (B, T, 3): x, y in -1..1 and its size, see `places`."""
+        b, t, _, h, w = videos.shape
+        bright = videos.flatten(1).amax(1).clamp(min=1 / 255).reshape(b, 1, 1, 1, 1)
+        x = (videos / bright).flatten(0, 1)
         down, across = torch.meshgrid(_line(h, x), _line(w, x), indexing="ij")
-        place = torch.stack([across, down]).expand(b, t, 2, h, w).transpose(1, 2)
-        y = self.stem(torch.cat([x, place], dim=1))
-        found: Tensor = self.out(torch.cat([self._places(self.maps(y)), self.pool(self.deep(y)).flatten(1)], dim=1))
-        return found
+        place = torch.stack([across, down]).expand(b * t, 2, h, w)
+        y = F.relu(self.stem(torch.cat([x, place], dim=1).contiguous(memory_format=torch.channels_last)))
+        told = self._places(self.maps(y))
+        seen = self.place(told)
+        every = torch.cat([told, seen, self.deep(y)], dim=1)
+        return self.out(every.reshape(b, -1)), seen.reshape(b, t, 3)
 
     def _places(self, heat: Tensor) -> Tensor:
-        """Centre of mass, spread and height of every map of every frame: (B, maps * 4 * T)."""
-        _, m, _, h, w = heat.shape
-        flat = heat.flatten(3)
-        share = torch.softmax(flat * self.sharp.reshape(m, 1, 1), dim=-1)
+        """Centre of mass, spread, height and light of every map of every frame: (B T, maps * 5)."""
+        _, m, h, w = heat.shape
+        flat = heat.flatten(2)
+        highest = flat.amax(-1, keepdim=True).clamp(min=1e-3)
+        share = torch.softmax(flat / highest * self.sharp.reshape(m, 1), dim=-1)
         across, down = _line(w, heat).repeat(h), _line(h, heat).repeat_interleave(w)
-        # Four sums over the places as one product.
+        # Three sums over the places as one product.
         sums = share @ torch.stack([across, down, across**2 + down**2], dim=-1)
         x, y = sums[..., 0], sums[..., 1]
         spread = (sums[..., 2] - x**2 - y**2).clamp(min=0).add(1e-6).sqrt()
-        return torch.stack([x, y, spread, flat.amax(-1)], dim=-1).flatten(1)
+        light = flat.relu().sum(-1).add(1e-3).sqrt() / h
+        return torch.stack([x, y, spread, highest[..., 0], light], dim=-1).flatten(1)
 
 
 def _line(n: int, like: Tensor) -> Tensor:
@@ -274,12 +294,12 @@ class VideoNet(nn.Module):
         compress: Heads read the reconstruction of an autoencoder.
         aligned: A linear map of the features is drawn to the text embedding of the class.
         camera: The forecast also reads the camera's K, R and t as 12 numbers.
-        width, grid: Of the encoder; 0 takes its own.
+        width, grid: Of the encoder; 0 takes its own. stem: Stride in the image of `i3d`'s first layer.
     """
 
     def __init__(
         self, encoder: str, *, compress: bool = False, aligned: bool = False, camera: bool = False, width: int = 0,
-        grid: int = 0,
+        grid: int = 0, stem: int = 1,
     ) -> None:  # fmt: skip
         super().__init__()
         kinds: dict[str, Any] = {
@@ -290,6 +310,8 @@ class VideoNet(nn.Module):
         own: dict[str, int] = {"width": width} if width else {}
         if grid and encoder in ("i3d", "slowfast", "dualpath"):
             own["grid"] = grid
+        if encoder in ("i3d", "dualpath"):
+            own["stem"] = stem
         self.encoder = kinds[encoder](**own)
         self.compress = Compress() if compress else None
         self.aligned = nn.Linear(FEATURES, FEATURES) if aligned else None
@@ -300,12 +322,16 @@ class VideoNet(nn.Module):
         """Videos (B, T, 3, H, W) in 0..1, and cameras (B, 12) where the model was built for them.
 
         Returns:
-            logits (B, 4), future (B, 4, 3), shown (B, 16, 3), features (B, 512), and `rebuilt` or `aligned` (B, 512).
+            logits (B, 4), future (B, 4, 3), shown (B, 16, 3), features (B, 512), and `rebuilt` or `aligned` (B, 512),
+            or `places` (B, 16, 3) of an encoder that knows them.
 
         Raises:
             ValueError: not videos, or a camera that is missing or was not expected.
         """
         need_videos(videos)
+        if isinstance(self.encoder, Strided):
+            features, places = self.encoder.look(videos)
+            return self.of_features(features, camera) | {"places": places}
         return self.of_features(self.encoder(videos), camera)
 
     def of_features(self, features: Tensor, camera: Tensor | None = None) -> dict[str, Tensor]:

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from msgspec import Meta
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from choreo_cli.errors import NoInputError, UsageError
 from choreo_cli.metrics.trajectory import entries_of
-from choreo_cli.training.config import Positive, Share, TrainConfig
 from choreo_cli.training.recipe import Finished, Job, RunFiles
 from choreo_cli.trajectory import clip_align, moments, predictions, views
 from choreo_cli.trajectory.camera import to_camera
@@ -24,6 +22,7 @@ from choreo_cli.trajectory.curves import FUTURE, SHOWN
 from choreo_cli.trajectory.nets_torch import Moments, VideoNet
 from choreo_cli.trajectory.predictions import Predictions
 from choreo_cli.trajectory.sets import TrajectorySet, open_set
+from choreo_cli.trajectory.video_config import VideoConfig
 from choreo_cli.trajectory.views import Views
 from formats import checkpoint
 from formats.checkpoint import Checkpoint
@@ -35,47 +34,7 @@ U8 = NDArray[np.uint8]
 RECIPE = "video"
 READS = ("choreo.trajectories",)
 TAKES = ()
-Weight = Annotated[float, Meta(ge=0, le=1000)]
-
-
-class Config(TrainConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How a branch is trained.
-
-    Args:
-        encoder: What sees: `moments` (branch 0), `i3d`, `slowfast`, `dualpath`, `strided`.
-        width, grid: Of the encoder, 0 for its own; `grid` 1 is the global pool that forgets position.
-        compress: Heads read the reconstruction of an autoencoder.
-        text: Draws features to the class's text embedding: `none`, `hash`, or the folder of a CLIP text model.
-        camera: The forecast also reads the camera's K, R and t.
-        looks: `plan` takes the 180 views of each curve, `free` new views from the continuous range of cameras.
-        pool: With `moments`: views of each curve that are measured before training begins.
-        smoothing: Label smoothing.
-        forecast, shown, rebuild, align: Weights of the losses beside the cross entropy.
-        beta: Where smooth L1 turns linear, world units.
-        branch: Name of the branch, for reports.
-    """
-
-    epochs: Positive = 30
-    batch: Positive = 16
-    lr: Annotated[float, Meta(gt=0, le=10)] = 1e-3
-    decay: bool = True
-    weight_decay: Share = 0.01
-    warmup: Annotated[int, Meta(ge=0)] = 60
-    encoder: Literal["moments", "i3d", "slowfast", "dualpath", "strided"] = "strided"
-    width: Annotated[int, Meta(ge=0, le=512)] = 0
-    grid: Annotated[int, Meta(ge=0, le=16)] = 0
-    compress: bool = False
-    text: str = "none"
-    camera: bool = False
-    looks: Literal["plan", "free"] = "free"
-    pool: Positive = 32
-    smoothing: Annotated[float, Meta(ge=0, lt=1)] = 0.05
-    forecast: Weight = 4.0
-    shown: Weight = 1.0
-    rebuild: Weight = 0.1
-    align: Weight = 0.1
-    beta: Annotated[float, Meta(gt=0, le=10)] = 0.1
-    branch: str = ""
+Config = VideoConfig
 
 
 @dataclass(slots=True)
@@ -92,7 +51,7 @@ class _Epoch:
 class VideoRecipe:
     """One branch, its curves and its losses; see `training.recipe.Recipe`."""
 
-    config: Config
+    config: VideoConfig
     seed: int
     of: TrajectorySet
     table: F32 | None
@@ -124,8 +83,9 @@ class VideoRecipe:
         """A fresh network."""
         c = self.config
         net = VideoNet(
-            c.encoder, compress=c.compress, aligned=self.table is not None, camera=c.camera, width=c.width, grid=c.grid
-        )
+            c.encoder, compress=c.compress, aligned=self.table is not None, camera=c.camera, width=c.width, grid=c.grid,
+            stem=c.stem,
+        )  # fmt: skip
         if isinstance(net.encoder, Moments):
             net.encoder.standardise(self._measured_pool()["moments"])
         return net
@@ -156,7 +116,10 @@ class VideoRecipe:
             looks = every.take(np.arange(len(ids)) * per + rng.integers(0, per, len(ids)))
         clean = views.clean_points(self.of.drawn.curves, looks)
         shown = views.noisy_points(self.of.seed, "training" if self.config.looks == "free" else "train", clean, looks)
-        return _Epoch(epoch, looks, shown, _targets(self.of, looks, clean))
+        target = _targets(self.of, looks, clean)
+        if self.config.encoder == "strided":
+            target["places"] = torch.from_numpy(places(self.of, looks, shown))
+        return _Epoch(epoch, looks, shown, target)
 
     def _measured_pool(self) -> dict[str, Tensor]:
         """Moments and targets of `pool` views of each curve: measured from images, once."""
@@ -181,6 +144,8 @@ class VideoRecipe:
             "forecast": c.forecast * F.smooth_l1_loss(out["future"], batch["future"], beta=c.beta),
             "shown": c.shown * F.smooth_l1_loss(out["shown"], batch["shown"], beta=c.beta),
         }
+        if "places" in out:
+            parts["places"] = c.places * F.smooth_l1_loss(out["places"], batch["places"], beta=c.beta)
         if "rebuilt" in out:
             parts["rebuild"] = c.rebuild * F.mse_loss(out["rebuilt"], out["features"])
         if "aligned" in out and self.table is not None:
@@ -217,7 +182,7 @@ class VideoRecipe:
         c = self.config
         arch = {
             "encoder": c.encoder, "compress": c.compress, "aligned": self.table is not None, "camera": c.camera,
-            "width": c.width, "grid": c.grid, "size": self.of.size,
+            "width": c.width, "grid": c.grid, "stem": c.stem, "size": self.of.size,
         }  # fmt: skip
         facts = {
             "branch": c.branch or c.encoder, "text_encoder": self.table_name, "seed": self.seed,
@@ -253,6 +218,14 @@ def _targets(of: TrajectorySet, looks: Views, clean: NDArray[np.float64]) -> dic
         "camera": torch.from_numpy(camera_numbers(looks, of.size)),
     }
     return found
+
+
+def places(of: TrajectorySet, looks: Views, shown: NDArray[np.float64]) -> F32:
+    """Where the dot of each frame is drawn, (N, 16, 3): x, y in -1..1, and its radius less 1.7 px, in 0.4 px."""
+    pixels, radius = views.drawing(shown, looks, size=of.size, cue=of.size_cue)
+    scale = of.size / views.SIZE
+    across = pixels / ((of.size - 1) / 2) - 1
+    return np.concatenate([across, (radius / scale - 1.7)[..., None] / 0.4], axis=-1).astype(np.float32)
 
 
 def camera_numbers(looks: Views, size: int) -> F32:
@@ -326,7 +299,7 @@ def open_recipe(job: Job) -> VideoRecipe:
     """
     if job.manifest is None:
         raise NoInputError(f"no trajectory set {job.source or ''}".rstrip(), hint="make one: choreo synth trajectories")
-    config: Config = job.config
+    config: VideoConfig = job.config
     of = open_set(job.manifest, job.roots)
     if not (of.drawn.split == "train").any():
         raise UsageError("the set has no training curves", hint="choreo synth trajectories --num 1200")
@@ -348,8 +321,9 @@ def read_model(folder: Path) -> tuple[VideoNet, Checkpoint]:
     found = checkpoint.read(folder, RECIPE)
     a = found.arch
     net = VideoNet(
-        a["encoder"], compress=a["compress"], aligned=a["aligned"], camera=a["camera"], width=a["width"], grid=a["grid"]
-    )
+        a["encoder"], compress=a["compress"], aligned=a["aligned"], camera=a["camera"], width=a["width"],
+        grid=a["grid"], stem=a["stem"],
+    )  # fmt: skip
     net.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in found.arrays.items()})
     return net.eval(), found
 
