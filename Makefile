@@ -10,8 +10,11 @@ DATA ?= $(RUNS)/sessions
 SEEDS ?= 0,1,2
 BRANCHES ?= 0 1 2 3 4 5
 DEVICE ?= cpu
+MINUTES ?= 60
+TIMES ?= 4
+NIGHT := $(RUNS)/nightly/$(shell date -u +%Y%m%dT%H%M%SZ)
 .PHONY: help setup demo test test-slow lint man bench generate-data requirements clean
-.PHONY: train-rps train-mapper evaluate report baseline run-sim run-live test-live branches evidence
+.PHONY: train-rps train-mapper evaluate report baseline run-sim run-live test-live nightly branches evidence
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -93,6 +96,14 @@ test-live: setup  ## real receivers: JACK, fluidsynth, Pure Data, SuperCollider,
 
 test-slow: setup  ## the long campaigns
 	$(BIN)/python -m pytest -q -m slow --timeout 1800
+
+nightly: setup  ## MINUTES of run-live in real time, the long campaigns TIMES as large; into runs/nightly
+	mkdir -p $(NIGHT)
+	$(BIN)/python -m tests.live.nightly_hour $(NIGHT)/hour --minutes $(MINUTES) > $(NIGHT)/hour.txt 2>&1 || touch $(NIGHT)/short
+	@cat $(NIGHT)/hour.txt
+	CHOREO_NIGHTLY=$(TIMES) $(BIN)/python -m pytest -q -m slow --timeout 14400 --durations 30 > $(NIGHT)/campaigns.txt 2>&1 || touch $(NIGHT)/short
+	@cat $(NIGHT)/campaigns.txt
+	@echo "kept in $(NIGHT)"; test ! -e $(NIGHT)/short
 
 lint: setup  ## style, types, man pages and pins
 	$(BIN)/ruff check .

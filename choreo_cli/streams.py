@@ -92,6 +92,8 @@ READERS_OF: dict[str, tuple[str, ...]] = {
     "choreo.inventory": ("pair", "check", "inspect"),
     "choreo.pairs": ("train", "inspect", "check"),
     "choreo.sessions": ("train", "inspect", "check"),
+    "choreo.motions": ("render motion", "evaluate motion", "inspect", "check"),
+    "choreo.videos": ("inspect", "check"),
     "choreo.run": ("evaluate", "report", "inspect", "check"),
     "choreo.metrics": ("report", "inspect", "check"),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any
 
@@ -107,34 +107,55 @@ class Stage:
         with suppress(ValueError):  # not the main thread: signals are another's business
             before = signal.signal(signal.SIGUSR1, self._asked)
             self._stack.callback(signal.signal, signal.SIGUSR1, before)
-        self._say(line for source in self._performance.sources for line in source.said())
         return self
+
+    def _greet(self) -> None:
+        """Say once what is played and where to connect: when it is open, so that every address is the bound one."""
+        if not self._opened:
+            self._opened = True
+            self._say(line for source in self._performance.sources for line in source.said())
+            self._say(f"{p.name} listens at {url}" for p in self._performance.ports if (url := getattr(p, "url", "")))
 
     def _say(self, lines: Iterable[str]) -> None:
         """Remarks for the person; an address with a token in it goes nowhere else."""
         for line in () if self._quiet else lines:
             print(f"choreo run-live: {line}", file=sys.stderr)
 
-    def __exit__(self, *_: object) -> None:
+    def _remark(self) -> None:
+        """Say what came up since; where meters are drawn the newest remark stands under them."""
+        waiting = self._performance.remarks
+        while waiting:
+            line = waiting.popleft()
+            self._say(() if self._screen.on else [line])
+
+    def __exit__(self, error: object, *_: object) -> None:
         self._screen.close()
+        if error is None:  # over before it was looked at
+            self._greet()
+        self._remark()
         self._stack.close()
 
     def _asked(self, _number: int, _frame: object) -> None:
         self._reload = True
 
-    def attend(self, performance: Any) -> None:
-        """Called ten times a second beside the loop."""
+    def attend(self, performance: Any, progress: Callable[[int, int | None, str], None] | None = None) -> None:
+        """Called ten times a second beside the loop; `progress` is told of frames played and missed."""
         from choreo_cli.live.meters import lines
 
-        if not self._opened:
-            self._opened = True
-            self._say(f"{p.name} listens at {url}" for p in performance.ports if (url := getattr(p, "url", "")))
         if self._signals.asked:
             performance.stop.set()
+        if performance.begun:
+            self._greet()
+        self._remark()
+        if not performance.begun:
+            return
         if self._reload:
             self._reload = False
             performance.reload()
         while key := self._keys.read():
             performance.press(key)
+        if progress is not None:
+            played = performance.loop.summary
+            progress(played.ticks, None, f"missed {played.missed}")
         if self._screen.on:
             self._screen.draw(lines(performance.view(), performance.keys))

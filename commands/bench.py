@@ -25,7 +25,7 @@ EXAMPLES = (
 
 @app.command()
 def bench(
-    suite: Annotated[str, typer.Argument(metavar="data|train|live", help="Which lane to measure.")],
+    suite: Annotated[str, typer.Argument(metavar="data|train|motion|live", help="Which lane to measure.")],
     *,
     only: Annotated[
         list[str] | None, typer.Option("--only", metavar="NAME", help="This row, or all below it; repeatable.")
@@ -41,7 +41,8 @@ def bench(
     quiet: options.Quiet = False,
     log_json: options.LogJson = None,
 ) -> int:
-    """Measure speed and memory of a lane: data (start-up, discover, features, pair, feed, memory), train or live.
+    """Measure speed and memory of a lane: data (start-up, discover, features, pair, feed, memory), train, motion
+    or live.
 
     Each row stands beside a baseline measured in the same run and beside its floor, the least it could cost. Nothing
     else should run on the machine. Exit 1 when a goal is missed; a row that cannot be judged says why and does not

@@ -36,6 +36,10 @@ def body(
     ] = 30.0,
     speed: Annotated[str, typer.Option("--speed", metavar="1|N|max", help="How fast a file is played.")] = "1",
     listen: Annotated[str, typer.Option("--listen", metavar="ADDRESS", help="Where OSC sources bind.")] = "127.0.0.1",
+    maps: Annotated[
+        list[str] | None, typer.Option("--map", metavar="ADDR:IDX=FEATURE", help="As in run-live; repeatable.")
+    ] = None,
+    layout: Annotated[str | None, typer.Option("--body", metavar="LAYOUT", help="As in run-live.")] = None,
     out: options.OutFile = None,
     json: options.Json = False,
     table: options.TableOut = False,
@@ -47,10 +51,13 @@ def body(
     whatever the sensor. Exit 1 when the body did not move.
     """
     from choreo_cli.live import calibrate_body
+    from choreo_cli.live.opening import osc_of
     from choreo_cli.live.performance import clock_of, speed_of
+    from choreo_cli.live.show import Show
     from choreo_cli.live.sources import open_source
 
-    found = open_source(source, listen=listen)[0]
+    mapping, joints = osc_of(Show(source=source, osc_map=maps or [], body=layout or ""))
+    found = open_source(source, listen=listen, mapping=mapping, body=joints)[0]
     with Progress("calibrate body", quiet=quiet) as bar:
         made = calibrate_body.run(found, clock_of(speed_of(speed)), seconds, bar.note)
     rows = [
@@ -89,7 +96,7 @@ def latency(
     """
     from choreo_cli.live import calibrate_latency as work
     from choreo_cli.live.keeper import Keeper
-    from choreo_cli.live.performance import control_map_of
+    from choreo_cli.live.opening import control_map_of
     from choreo_cli.live.ports import open_ports
     from choreo_cli.live.show import Show, checked, with_options
     from formats.packets import CONTROLS
@@ -105,8 +112,8 @@ def latency(
         keeper.open(wait)
         made = work.measure_port(keeper, ear, control=control, control_map=found, n=pulses)
     finally:
+        ear.close()  # first: to leave JACK by MIDI waits for a server that waits for this ear, for up to 10 s
         keeper.close()
-        ear.close()
     rows = [(k, f"{v:.2f} ms" if isinstance(v, float) else str(v)) for k, v in made.to_dict().items()]
     lines = partial(streams.columns, rows, ("what", "value"))
     streams.emit(dumps(made.to_dict()), lines, out=out, json=json, as_table=table, keep="keep it: -o offset.json")

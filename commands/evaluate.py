@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +10,8 @@ import typer
 
 from choreo_cli import options, streams
 from choreo_cli.errors import ExitCode, UsageError
+from commands import evaluate_motion
+from commands.evaluate_out import finish
 
 if TYPE_CHECKING:
     from choreo_cli.metrics.evaluate import Evaluation
@@ -23,6 +24,7 @@ EXAMPLES = (
     ("choreo synth sessions --sessions 3 --minutes 0.5 --bpm 127 --seed 9 --frames-only -q -o others > others.json;"
      " choreo evaluate groove mapper --against others --no-gate", "The negative control: every gate has to fail"),
     ("choreo evaluate model rps mapper --no-gate --table", "Held-out figures of both"),
+    *evaluate_motion.EXAMPLES,
     ("cd recordings/session-0000/truth; choreo evaluate beats beats.txt beats.txt", "Estimated beats, annotated beats"),
 )  # fmt: skip
 MAPPER, PLANNER = "choreo_cli.reflex.mapper_score", "choreo_cli.reflex.planner_score"
@@ -155,6 +157,9 @@ if find_spec(PLANNER) is not None:
     app.command()(planner)
 
 
+app.command()(evaluate_motion.motion)
+
+
 @app.command()
 def beats(
     estimate: Annotated[Path, typer.Argument(metavar="ESTIMATE", help="Estimated beats, any format discover reads.")],
@@ -185,15 +190,5 @@ def _finish(
     what: str, found: Evaluation, params: dict[str, Any], seed: int | None, no_gate: bool, quiet: bool, **where: Any
 ) -> int:
     """One metrics manifest out, remarks, and the exit status."""
-    from choreo_cli import runtime
-    from choreo_cli.metrics import table
-    from choreo_cli.progress import Progress
-    from formats.manifest import Manifest, encode
-
-    for line in [*found.notes, *table.remarks(found.entries)]:
-        Progress(f"evaluate {what}", quiet=quiet).note(line)
-    made_by = runtime.provenance(f"evaluate {what}", params, found.inputs, seed=seed)
-    doc = encode(Manifest("choreo.metrics/1", made_by, found.entries))
-    shown = partial(streams.columns, table.rows(found.entries), table.HEADER)
-    streams.emit(doc, shown, **where, keep="keep it with -o FILE, or pipe it on: choreo report -")
-    return ExitCode.NO if table.failed(found.entries) and not no_gate else ExitCode.OK
+    failed = finish(what, found.entries, found.inputs, found.notes, params, seed, quiet, **where)
+    return ExitCode.NO if failed and not no_gate else ExitCode.OK

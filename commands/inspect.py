@@ -53,8 +53,9 @@ def inspect(
 ) -> int:
     """Look inside any file: schema, ranges, gaps, histograms, a picture.
 
-    Reads every artefact of choreo and every foreign format that discover knows. Exit 1 when a bound of the file's own
-    schema is broken.
+    Reads every artefact of choreo and every foreign format that discover knows. The events of a performance are
+    diagnosed: a lost port, a silent sensor, a late clock and so on, when, for how long, and what to do. Exit 1 when a
+    bound of the file's own schema is broken.
     """
     from choreo_cli.report.content import How, open_content
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from choreo_cli import options, streams
-from choreo_cli.errors import ExitCode, UsageError
+from choreo_cli.errors import ExitCode, UnavailableError, UsageError
 from commands import run_live_options as o
+from commands.run_live_looks import learn_osc, list_here, walk
 
 if TYPE_CHECKING:
     from choreo_cli.live.performance import Around
@@ -28,7 +29,7 @@ EXAMPLES = (
 )
 
 
-@app.command()
+@app.command(cls=o.LearnsFor)
 def run_live(
     *,
     show: o.Show = None,
@@ -38,7 +39,8 @@ def run_live(
     out: o.Ports = None,
     record: o.Record = None,
     osc_style: o.Style = None,
-    map_file: o.MapFile = None,
+    maps: o.Maps = None,
+    body: o.Body = None,
     scale: o.Scale = None,
     listen: o.Listen = None,
     bpm: o.Bpm = None,
@@ -53,14 +55,18 @@ def run_live(
     speed: o.Speed = "1",
     seconds: o.ForSeconds = None,
     events: o.EventsTo = None,
+    learn: o.Learn = None,
+    realtime: o.Realtime = None,
+    require: o.Require = None,
     list_all: o.List = False,
     soundcheck: o.Soundcheck = False,
     solo: o.Solo = None,
     root: options.Roots = None,
-    wait: options.Wait = 0.0,
+    wait: o.Wait = 0.0,
     json: options.Json = False,
     table: options.TableOut = False,
     quiet: options.Quiet = False,
+    log_json: options.LogJson = None,
 ) -> int:
     """Play: a body moves, five controls go out, fifty times a second.
 
@@ -68,22 +74,29 @@ def run_live(
     and takes keys: f freeze, n neutral, p panic, t tap, r record a lesson, u undo, q quit. SIGUSR1 reads the models
     again.
     """
-    from choreo_cli.runtime import limit_threads
+    from choreo_cli.live.show import split_maps
+    from choreo_cli.runtime import limit_threads, spare_memory
 
     limit_threads()
-    if list_all:
-        return _list(json=json, table=table)
+    spare_memory()
+    map_file, entries = split_maps(maps or [])
     given: dict[str, Any] = {
         "checkpoint": _text(checkpoint), "source": source or None, "session": session, "out": out or None,
-        "osc_style": osc_style, "map": _text(map_file), "scale": _text(scale), "listen": listen, "bpm": bpm,
+        "osc_style": osc_style, "map": map_file, "osc_map": entries or None, "body": body,
+        "scale": _text(scale), "listen": listen, "bpm": bpm,
         "leader": leader, "planner": planner or None, "gesture": _text(gesture), "lookahead": _text(lookahead),
+        "realtime": realtime or None, "require": require or None,
         "targets": targets, "engine": engine, "offset": _text(offset), "send_clock": send_clock or None,
     }  # fmt: skip
     asked = _show(show, given)
+    if list_all:
+        return list_here(asked, json=json, table=table)
+    if learn is not None:
+        return learn_osc(asked, learn, quiet=quiet, json=json, table=table)
     if soundcheck or solo is not None:
-        return _soundcheck(asked, solo, wait, json=json, table=table)
+        return walk(asked, solo, wait, json=json, table=table)
     around = _around(asked, speed, record, root, wait)
-    return _perform(asked, around, seconds, events, quiet=quiet, json=json, table=table)
+    return _perform(asked, around, seconds, events, log_json, quiet=quiet, json=json, table=table)
 
 
 def _text(path: Path | None) -> str | None:
@@ -112,7 +125,14 @@ def _around(show: Show, speed: str, record: Path | None, root: Any, wait: float)
 
 
 def _perform(
-    show: Show, around: Around, seconds: float | None, events_to: Path | None, *, quiet: bool, **how: Any
+    show: Show,
+    around: Around,
+    seconds: float | None,
+    events_to: Path | None,
+    log: Path | None,
+    *,
+    quiet: bool,
+    **how: Any,
 ) -> int:
     """Play, recorded or not; a signal ends it in order, and what was played is kept."""
     from contextlib import ExitStack
@@ -121,18 +141,20 @@ def _perform(
     from choreo_cli.live.performance import Performance
     from choreo_cli.live.recording import Recording, rows
     from choreo_cli.outputs import output_folder
+    from choreo_cli.progress import Progress
     from choreo_cli.runtime import deferred_signals
     from choreo_cli.terminal import Stage
 
     to_stdout = events_to is not None and str(events_to) == "-"
     keep, document = "nothing was recorded; -o DIR keeps it", b""
     with ExitStack() as stack:
+        bar = stack.enter_context(Progress("run-live", quiet=True, log=log))
         told = Events(sys.stdout.buffer if to_stdout else events_to)
         stack.callback(told.close)
         if around.out is None:
             performance = Performance(show, around, told)
         else:
-            folder = stack.enter_context(output_folder(around.out, "sessions", {}))
+            folder = stack.enter_context(output_folder(around.out, "sessions", {}, wait_s=around.wait_s))
             recording = Recording(around.out, show, around.speed)
             events = recording.events(told if events_to is not None else None)
             stack.callback(events.close)
@@ -140,7 +162,8 @@ def _perform(
         signals = stack.enter_context(deferred_signals())
         with Stage(performance, signals, quiet=quiet or to_stdout) as stage:
             until_us = None if seconds is None else performance.loop.origin_us + round(seconds * 1e6)
-            summary = performance.play(until_us, stage.attend)
+            summary = performance.play(until_us, partial(stage.attend, progress=bar))
+            bar(summary.ticks, summary.ticks)
         if around.out is not None:
             performance.events.close()
             made = recording.finish()
@@ -154,22 +177,6 @@ def _perform(
         forced = how["table"] or (not document and not how["json"] and streams.is_terminal(sys.stdout))
         if document or forced:
             streams.emit(document, lines, out=None, json=how["json"], as_table=forced, keep=keep)
+    if summary.lost:
+        raise UnavailableError(summary.lost, hint="without --require the performance goes on")
     return int(summary.exit_code)
-
-
-def _list(*, json: bool, table: bool) -> int:
-    from choreo_cli.live.devices import listed
-
-    document, lines = listed()
-    streams.emit(document, lines, out=None, json=json, as_table=table, keep="use one: --out midi:NAME")
-    return int(ExitCode.OK)
-
-
-def _soundcheck(show: Show, solo: str | None, wait: float, *, json: bool, table: bool) -> int:
-    from choreo_cli.live.devices import sounded
-    from choreo_cli.runtime import deferred_signals
-
-    with deferred_signals() as signals:
-        document, lines, whole = sounded(show, solo, wait, lambda: signals.asked != 0)
-        streams.emit(document, lines, out=None, json=json, as_table=table, keep="1 is the exit when one did not arrive")
-    return int(ExitCode.OK if whole else ExitCode.NO)

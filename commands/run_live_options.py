@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from choreo_cli import options
+
+LEARN_S = 10.0
+
+
+class LearnsFor(TyperCommand):
+    """A command whose `--learn` may stand without its seconds."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """See `click.Command`."""
+        end = args.index("--") if "--" in args else len(args)
+        for k in [k for k, a in enumerate(args[:end]) if a == "--learn"]:
+            if k + 1 == end or not re.fullmatch(r"[0-9+.][0-9.eE+-]*|nan|inf", args[k + 1]):
+                args = [*args[:k], f"--learn={LEARN_S:g}", *args[k + 1 :]]
+        return super().parse_args(ctx, args)
+
 
 Show = Annotated[Path | None, typer.Option("--show", metavar="FILE", help="A show; options win over it.")]
 Checkpoint = Annotated[
@@ -23,7 +40,36 @@ Record = Annotated[Path | None, typer.Option("-o", "--record", metavar="DIR", he
 Style = Annotated[
     str | None, typer.Option("--osc-style", metavar="choreo|vector|wek|tidal|sonicpi", help="Layout of OSC messages.")
 ]
-MapFile = Annotated[Path | None, typer.Option("--map", metavar="FILE", help="control_map.yaml; reloads on change.")]
+Maps = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map", metavar="FILE|ADDR:IDX=FEATURE",
+        help="control_map.yaml, reloads on change; or what an argument of OSC sources is, repeatable.",
+    ),
+]  # fmt: skip
+Body = Annotated[
+    str | None, typer.Option("--body", metavar="LAYOUT", help="Joints of poses over OSC or stdin: coco17:2...")
+]
+Learn = Annotated[
+    float | None,
+    typer.Option(
+        "--learn", metavar="[SECONDS]", min=0.1, max=3600, callback=options.finite,
+        help="List what arrives at --source osc:PORT and how to use it; 10 s if not said.",
+    ),
+]  # fmt: skip
+Realtime = Annotated[
+    bool | None, typer.Option("--realtime", help="Ask for a real-time priority; a refusal is only told.")
+]
+Require = Annotated[
+    bool | None, typer.Option("--require", help="End with 69 when a port or sensor is away for --wait, else 10 s.")
+]
+Wait = Annotated[
+    float,
+    typer.Option(
+        "--wait", min=0, metavar="SECONDS", callback=options.finite,
+        help="Wait this long for a port that is not there yet, or a locked folder.",
+    ),
+]  # fmt: skip
 Bpm = Annotated[
     float | None, typer.Option("--bpm", min=20, max=400, help="Tempo at the start.", callback=options.finite)
 ]

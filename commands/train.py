@@ -27,6 +27,7 @@ EXAMPLES = (
     ("choreo train rps dataset --epochs 1 -o rps", "Train the latents"),
     ("choreo train rps dataset --epochs 1 --seeds 0,1 -o rps-seeds", "Two seeds and their summary"),
     ("choreo train rps dataset --epochs 1 --set batch=128 -o small | choreo check -", "Hand the run on"),
+    ("choreo train lifting --set dancers=4 --epochs 1 -o lift", "Image points to joints, from synthetic dances"),
 )
 
 
@@ -50,6 +51,7 @@ def train(
     fold: options.Fold = None,
     rps: options.RpsRun = None,
     targets: o.Targets = None,
+    pairs: o.Pairs = None,
     mode: o.Mode = None,
     form: o.Form = None,
     latents: o.Latents = None,
@@ -67,10 +69,11 @@ def train(
     quiet: options.Quiet = False,
     log_json: options.LogJson = None,
 ) -> int:
-    """Train one recipe: rps, mapper, lookahead, gesture, video or reward.
+    """Train one recipe: rps, mapper, lookahead, gesture, video, lifting or reward.
 
     rps learns from frames (of pair, of synth sessions, a pack, a Parquet); the others read the run of rps, or frames
-    with --rps. OUT receives the model, its deployable twins, metrics.json, log.jsonl, status.json and, last, run.json.
+    with --rps. lifting learns from motions seen by random cameras, --pairs, or, synthetic, --set dancers=60. OUT
+    receives the model, its deployable twins, metrics.json, log.jsonl, status.json and, last, run.json.
 
     A run that is stopped or killed keeps its state: the same command goes on from there, to the same result.
 
@@ -82,6 +85,7 @@ def train(
         from commands.train_branches import train_branches
 
         return train_branches(given)
+    from choreo_cli.config import load
     from choreo_cli.runtime import choose_device
     from choreo_cli.training import settings, track
     from choreo_cli.training.job import Asked
@@ -94,9 +98,10 @@ def train(
     module = settings.lane(recipe)
     chosen = settings.options_of(recipe, module, {
         "split": split, "fold": fold, "rps": rps, "targets": targets, "mode": mode, "form": form, "latents": latents,
-        "controls": controls,
+        "controls": controls, "pairs": pairs,
     })  # fmt: skip
-    resolved = _settings(module, config, [*(sets or []), *([f"epochs={epochs}"] if epochs else [])])
+    changes = settings.parse_sets([*(sets or []), *([f"epochs={epochs}"] if epochs else [])])
+    resolved = settings.resolve(module.Config, None if config is None else load(config, module.Config), changes)
     if out is None and not dry_run:
         raise UsageError("missing option '-o' / '--out'", hint="see choreo train --help")
     track.need(tensorboard, wandb)
@@ -114,22 +119,16 @@ def train(
     return int(ExitCode.OK)
 
 
-def _settings(module: Any, file: Path | None, changes: list[str]) -> Any:
-    from choreo_cli.config import load
-    from choreo_cli.training.settings import parse_sets, resolve
-
-    return resolve(module.Config, None if file is None else load(file, module.Config), parse_sets(changes))
-
-
 def _job(
     module: Any, recipe: str, source: Path | None, config: Any, chosen: dict[str, Any], seed: int, root: Any
 ) -> Job:
     from choreo_cli.training.recipe import Job
-    from choreo_cli.training.source import manifest_of
+    from choreo_cli.training.source import manifest_of, stands_alone
 
     named = source if source is not None and str(source) != "-" else None
     file = manifest_of(named, module.READS) if named is not None else None
-    manifest = streams.read_manifest(file, f"train {recipe}", module.READS) if file or named is None else None
+    read = file or (named is None and not (source is None and stands_alone(module, config, chosen)))
+    manifest = streams.read_manifest(file, f"train {recipe}", module.READS) if read else None
     return Job(named, manifest, config, seed, chosen, options.root_overrides(root))
 
 

@@ -32,6 +32,7 @@ def main(folder: Path) -> None:
     _wearables(folder)
     _beats_and_lists(folder)
     _ours(folder, session, music)
+    _motion(folder)
     _manifests(folder)
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
     sums = [f"{_sha(folder / n)}  {n}\n" for n in names if n != "SHA256SUMS"]
@@ -309,6 +310,20 @@ def _ours(folder: Path, session: Any, features: Any) -> None:
     _put(folder, "packets.jsonl", packet_log.encode(packets))
 
 
+def _motion(folder: Path) -> None:
+    """A dance of two seconds as a choreo25 clip, with its round trip."""
+    from choreo_cli.motion import choreo25
+    from choreo_cli.motion.dancer import choreograph, poses, write_score
+    from formats import motion_npz
+
+    rng = np.random.default_rng(0)
+    dance = choreograph(write_score(np.arange(-1.0, SECONDS + 1.5, 0.5), 0.7, rng), rng)
+    joints = poses(dance, np.arange(SECONDS * FPS) / FPS)
+    source = {"format": "dancer", "rig": "own", "fps": FPS}
+    clip = choreo25.encode(joints, FPS, source=source, licence="CC0-1.0", origin="choreo")
+    motion_npz.write(folder / "dance.npz", clip, MADE)
+
+
 def _reflex(folder: Path, frames: dict[str, Any], keep: dict[str, str]) -> None:
     """Latents, controls and answers of a rater; the latents are drawn, the controls are the teacher's."""
     from choreo_cli.reflex.teacher import teach
@@ -387,6 +402,7 @@ def _manifests(folder: Path) -> None:
         "n_frames": 50 * SECONDS, "duration_us": SECONDS * 1_000_000, "bpm": 120.0, "seed": 0, "synthetic": True,
         "files": {n: _sha(folder / n) for n in ("frames.parquet", "heart_rate.csv", "poses.jsonl")},
     }], [])  # fmt: skip
+    put("motions", [_clip(folder)], ["dance.npz"])
     names = ("controls.parquet", "latents.parquet", "weights.safetensors")
     put("run", [{
         "id": "000000000000", "recipe": "mapper", "seed": 0, "path": ".", "state": "done", "steps": 100, "epochs": 5.0,
@@ -426,6 +442,22 @@ def _recording(
         "t0_utc_us": None, "t0_source": "none", "t0_sigma_us": None, "t0_naive": False, "reason": None,
         "acknowledged": False, "problems": [], "synthetic": True, "meta": {},
     }  # fmt: skip
+
+
+def _clip(folder: Path) -> dict[str, Any]:
+    from formats import motion_npz
+    from formats.media import MOTION
+
+    sha, h = _sha(folder / "dance.npz"), motion_npz.read(folder / "dance.npz").header
+    entry = {
+        "id": f"m:{sha[:16]}", "path": "dance.npz", "sha256": sha, "layout": "choreo25", "source": "dancer",
+        "source_sha256": None, "n_frames": SECONDS * FPS, "fps": float(FPS), "duration_us": SECONDS * 1_000_000,
+        "rig": "own", "height_m": round(h.height_m, 3), "scale": 1.0, "mean_mm": None, "p95_mm": None,
+        "foot_mm_s": None, "clamped": 0, "flags": {}, "report": {}, "music": None, "group_id": "example",
+        "split": "train", "performer": "nobody", "captions": ["a dancer steps and turns on the beat"],
+        "licence": "CC0-1.0", "synthetic": True,
+    }  # fmt: skip
+    return {name: entry[name] for name in MOTION.names}
 
 
 def _pair(folder: Path) -> dict[str, Any]:

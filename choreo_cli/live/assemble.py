@@ -88,9 +88,12 @@ class Pace:
     def note(self, t_us: int) -> int:
         """A sample came; the silence from now on that means it is gone, in microseconds."""
         if self.last_us is not None and t_us > self.last_us:
-            self._steps.append(t_us - self.last_us)
-            middle = sorted(self._steps)[len(self._steps) // 2]
-            self.limit_us = max(SILENT_PERIODS * middle, self.least_us)
+            step, steps = t_us - self.last_us, self._steps
+            # What comes in is what falls out: the median is as it was, and a steady sensor costs no sorting.
+            same = len(steps) == PERIODS and steps[0] == step
+            steps.append(step)
+            if not same:
+                self.limit_us = max(SILENT_PERIODS * sorted(steps)[len(steps) // 2], self.least_us)
         self.last_us = t_us if self.last_us is None else max(t_us, self.last_us)
         return self.limit_us
 
@@ -171,7 +174,19 @@ class Assembler:
         period = next((p for s in found if (p := getattr(s, "period_us", None)) and "inputs" not in s.kinds), None)
         made = cls([s.body for s in found], scale, transport, audio_hz=next(iter(rates), None), period_us=period)
         made.sounding = tuple(s for s in found if "audio" in s.kinds)
+        made.prepare({kind for s in found for kind in s.kinds})
         return made
+
+    @staticmethod
+    def prepare(kinds: Iterable[str]) -> None:
+        """Import what samples of these kinds need: inside the loop the first one would cost a dozen frames."""
+        wanted = set(kinds)
+        if "accel" in wanted:
+            import scipy.fft  # noqa: F401
+
+            import choreo_cli.motion.accelerometer
+        if "audio" in wanted:
+            import choreo_cli.audio.stream  # noqa: F401
 
     @property
     def scale(self) -> Scale | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from choreo_cli.audio.features import DEFAULT
 from choreo_cli.audio.stream import BeatFollower
 from choreo_cli.errors import UnavailableError, UsageError
 from choreo_cli.live.clock import Clock, VirtualClock
+from choreo_cli.live.jack_watch import JackWatch
 from choreo_cli.live.replay import STEP_US
 from choreo_cli.live.sample import Body, Sample
 
@@ -308,6 +310,7 @@ class PortAudioIn(_Device):
         super().__init__(f"portaudio:{device or ''}", beats, near_bpm)
         self._device = device
         self._stream: Any = None
+        self._on_jack = False
 
     def open(self, clock: Clock, start_ns: int) -> None:
         """See `Source`."""
@@ -324,6 +327,7 @@ class PortAudioIn(_Device):
         except sound.PortAudioError as e:
             names = ", ".join(n for _, n in inputs) or "none"
             raise UnavailableError(f"no sound from {self.name}: {e}", hint=f"inputs: {names}") from None
+        self._on_jack = "hostapi" in info and JACK in str(sound.query_hostapis(info["hostapi"])["name"])
         self._clock = clock
         self._begin(clock, start_ns)
         self._stream.start()
@@ -342,18 +346,36 @@ class PortAudioIn(_Device):
         """See `Source`."""
         super().close()
         stream, self._stream = self._stream, None
-        if stream is not None:
-            stream.close()
+        if stream is not None and not (self._on_jack and any(w.dead for w in _witnesses)):
+            stream.close()  # without its server it would never return
+
+
+JACK = "JACK"
+_witnesses: list[JackWatch] = []
+"""Of the JACK server that PortAudio uses, one at most."""
 
 
 def _sounddevice() -> Any:
+    """PortAudio. Where it uses JACK, it is taken down at exit only while the server lives: else that aborts (134)."""
     try:
         import sounddevice
     except ImportError:
         raise UnavailableError("no PortAudio for Python", hint=INSTALL) from None
     except OSError:
         raise UnavailableError("the PortAudio library is missing", hint="apt-get install libportaudio2") from None
+    take_down = getattr(sounddevice, "_exit_handler", None)
+    if take_down is not None and not _witnesses and any(JACK in str(a["name"]) for a in sounddevice.query_hostapis()):
+        _witnesses.append(JackWatch())
+        _witnesses[0].open()
+        atexit.unregister(take_down)
+        atexit.register(_take_down, take_down)
     return sounddevice
+
+
+def _take_down(work: Callable[[], None]) -> None:
+    if not _witnesses[0].dead:
+        work()
+        _witnesses[0].close()
 
 
 def audio_inputs() -> list[str]:

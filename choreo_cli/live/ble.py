@@ -68,6 +68,21 @@ def parse_heart_rate(data: bytes) -> HeartRate | None:
     return HeartRate(bpm, tuple(r / RR_HZ for r in intervals), energy, contact)
 
 
+def list_belts(seconds: float = 3.0) -> list[str]:
+    """`ble:ADDRESS (name)` of every heart rate belt heard. Raises UnavailableError."""
+    try:
+        import bleak
+    except ImportError:
+        raise UnavailableError("no Bluetooth for Python", hint=INSTALL) from None
+    import asyncio
+
+    try:
+        found = asyncio.run(bleak.BleakScanner.discover(timeout=seconds, service_uuids=[SERVICE]))
+    except Exception as e:  # whatever a system without a radio raises
+        raise UnavailableError(f"no Bluetooth here: {type(e).__name__}: {' '.join(str(e).split())[:120]}") from None
+    return sorted(f"ble:{device.address} ({device.name or 'no name'})" for device in found)
+
+
 class BleHeart:
     """A heart rate belt as a source; it is looked for, and found again, by a thread of its own.
 

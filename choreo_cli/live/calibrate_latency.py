@@ -25,7 +25,9 @@ from choreo_cli.live.clock import SECOND_NS, Clock, MonotonicClock
 from choreo_cli.live.guards import Guards
 from choreo_cli.live.midi_backend import quiet
 from choreo_cli.live.port import Port
+from formats import sealed
 from formats.control_map import DEFAULT, ControlMap, Ease
+from formats.errors import FormatError
 from formats.packets import CONTROLS
 
 F32 = NDArray[np.float32]
@@ -89,7 +91,7 @@ class Offset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @classmethod
     def read(cls, path: str | Path) -> Offset:
-        """Read what `write` wrote.
+        """Read what `write` or `choreo calibrate latency` wrote; the seal of the latter is verified.
 
         Raises:
             NoInputError: no such file. DataError: it is not an offset file.
@@ -99,8 +101,9 @@ class Offset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         except FileNotFoundError:
             raise NoInputError(f"{path} is not there", hint="choreo calibrate latency -o FILE makes one") from None
         try:
-            return msgspec.json.decode(data, type=cls)
-        except (msgspec.DecodeError, UnicodeDecodeError) as e:
+            facts = sealed.parse(data) if sealed.is_sealed(data) else msgspec.json.decode(data)
+            return msgspec.convert(facts, cls)
+        except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, FormatError) as e:
             raise DataError(f"{path} is not an offset file: {e}", hint="choreo calibrate latency -o FILE") from None
 
 

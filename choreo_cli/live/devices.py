@@ -10,19 +10,54 @@ from choreo_cli.errors import UsageError
 from choreo_cli.live.clock import MonotonicClock
 from choreo_cli.live.guards import Guards
 from choreo_cli.live.keeper import Keeper
-from choreo_cli.live.performance import BESIDE_S, STEP_US, control_map_of
-from choreo_cli.live.ports import open_ports
+from choreo_cli.live.opening import control_map_of, ports_of
+from choreo_cli.live.performance import BESIDE_S, STEP_US
 from choreo_cli.live.show import Show
 from choreo_cli.live.soundcheck import Delivery, Soundcheck
 
 
-def listed() -> tuple[bytes, list[str]]:
-    """Everything that is here, as a document and for a person; listens for 3 s."""
+def listed(show: Show) -> tuple[bytes, list[str]]:
+    """Everything that is here, as a document and for a person; listens for 3 s for sensors."""
     from choreo_cli.live import inventory
     from formats.sealed import dumps
 
-    found = inventory.take()
+    found = inventory.take(inventory.sensors(show.listen, show.sources))
     return dumps(found.to_dict()), found.lines()
+
+
+def learned(
+    show: Show, seconds: float, told: Callable[[list[str]], None], asked: Callable[[], bool]
+) -> tuple[bytes, list[tuple[str, ...]], str, dict[str, int]]:
+    """What arrives at the OSC source of a show.
+
+    Gives a document, a table that begins with its head, the line that would play it, and packets refused by reason.
+
+    Args:
+        show: Its source and where it listens.
+        seconds: For so long.
+        told: Is given the lines that name the bound address.
+        asked: Whether to stop.
+
+    Raises:
+        UsageError: its source is not one OSC port. UnavailableError: that port is taken.
+    """
+    from choreo_cli.live import osc_guess, osc_learn
+    from choreo_cli.live.sources import osc_port
+    from formats.sealed import dumps
+
+    if len(show.sources) != 1:
+        raise UsageError("--learn listens at one OSC source", hint="name it: --source osc:PORT")
+    port, _ = osc_port(show.sources[0])
+    learner = osc_learn.listen(seconds, show.listen, port, stop=asked, told=told)
+    found = osc_guess.arguments(learner.heard)
+    line = osc_guess.command_line(port, learner.heard, show.listen)
+    document = {
+        "schema": "choreo.learn/1", "source": f"osc:{port}", "arguments": [asdict(f) for f in found],
+        "proposed": osc_guess.propose(learner.heard), "line": line,
+        "refused": dict(sorted(learner.decoder.refused.items())), "overlooked": learner.overlooked,
+    }  # fmt: skip
+    rows: list[tuple[str, ...]] = [osc_guess.HEAD, *(f.cells() for f in found)] if found else []
+    return dumps(document), rows, line, learner.decoder.refused
 
 
 def sounded(show: Show, solo: str | None, wait_s: float, asked: Callable[[], bool]) -> tuple[bytes, list[str], bool]:
@@ -56,7 +91,7 @@ def walk(show: Show, solo: str | None, wait_s: float, asked: Callable[[], bool])
             if asked():
                 stop.set()
 
-    keepers = [Keeper(port, clock) for port in open_ports(show.ports, found, show.osc_style)]
+    keepers = [Keeper(port, clock) for port in ports_of(show, found)]
     check = Soundcheck(keepers, Guards(found, STEP_US), clock, solo=solo)
     helper = threading.Thread(target=watch, name="beside", daemon=True)
     helper.start()

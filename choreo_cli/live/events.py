@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -14,6 +17,12 @@ from formats.columns import EVENT_KINDS
 QUEUE = 4096
 KEPT = 256
 FLUSH_S = 0.2
+BLOCK = 4096
+ROOM = 16 * BLOCK
+"""Kept free beside the log of a recording: on a disk that is full, the log can still say so, and end."""
+LAST_ROOM = 2 * BLOCK
+"""Of it, what is kept for the end."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
 Listener = Callable[[int, str, dict[str, Any]], None]
 
 
@@ -26,9 +35,12 @@ class Events:
     Args:
         path: The file, an open binary stream (which stays open), or None for no log.
         listener: Called on the writing thread with time, kind and facts of each event, whether or not there is a log.
+        room: Keep a hidden file of 64 KiB beside the log, and give it up bit by bit when the disk is full.
     """
 
-    def __init__(self, path: Path | BinaryIO | None = None, listener: Listener | None = None) -> None:
+    def __init__(
+        self, path: Path | BinaryIO | None = None, listener: Listener | None = None, *, room: bool = False
+    ) -> None:
         self.recent: deque[tuple[int, str, dict[str, Any]]] = deque(maxlen=KEPT)
         self.counts = dict.fromkeys(EVENT_KINDS, 0)
         self.dropped = self.lost = self.written = 0
@@ -40,6 +52,9 @@ class Events:
         self._lock, self._wake, self._stop = threading.Lock(), threading.Event(), threading.Event()
         self._out: Any = None
         self._own, self._size = False, 0
+        self._room = room_of(path) if room and isinstance(path, Path) else None
+        self._ending = False
+        self._number: int | None = None
         self._open()
         self._thread: threading.Thread | None = threading.Thread(target=self._work, name="events", daemon=True)
         self._thread.start()
@@ -76,11 +91,15 @@ class Events:
         thread.join(timeout=5.0)
         if thread.is_alive():  # a pipe nobody reads: the rest is given up
             return
+        self._ending = True
         self._drain()
         if self._out is not None:
             self._write(event_log.last_line(self.written))
             if self._own:
                 self._try(self._out.close)
+        if self._room is not None:
+            with contextlib.suppress(OSError):
+                self._room.unlink(missing_ok=True)
 
     def _open(self) -> None:
         if isinstance(self._path, Path):
@@ -90,6 +109,9 @@ class Events:
             def begin() -> None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 self._out = path.open("wb", buffering=0)
+                if self._room is not None:
+                    with contextlib.suppress(OSError):
+                        self._room.write_bytes(os.urandom(ROOM))  # zeros would take no room on some disks
 
             self._try(begin)
         elif self._path is not None:
@@ -134,17 +156,39 @@ class Events:
                 left = left[out.write(left) :]
             out.flush()
 
-        if self._try(write):
-            self._size += len(data)
-            return True
-        if self._own:
-            self._try(lambda: (out.truncate(self._size), out.seek(self._size)))
-        return False
+        before = self.fault
+        while not self._try(write):
+            if self._own:
+                self._try(lambda: (out.truncate(self._size), out.seek(self._size)))
+            if not self._make_room():
+                return False
+        self._size += len(data)
+        self.fault = before
+        return True
+
+    def _make_room(self) -> bool:
+        """Give a block of what is kept free to the log; False when there is none, or when room is not what it lacks."""
+        if self._room is None or self._number not in FULL:
+            return False
+        try:
+            left = self._room.stat().st_size - BLOCK
+            if left < (0 if self._ending else LAST_ROOM):
+                return False
+            os.truncate(self._room, left)
+        except OSError:
+            return False
+        return True
 
     def _try(self, action: Callable[[], Any]) -> bool:
         try:
             action()
         except (OSError, ValueError) as e:
+            self._number = getattr(e, "errno", None)
             self.fault = self.fault or f"{self._path}: {getattr(e, 'strerror', None) or e}"
             return False
         return True
+
+
+def room_of(log: Path) -> Path:
+    """The file that keeps room for a log."""
+    return log.with_name(f".{log.name}.room")

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ class About:
         virtual: The clock stood still while the loop worked.
         source: What was played, for the figures.
         period_us: Time between ticks.
+        receivers: The ports, as they were named.
+        offset: What `calibrate latency` measured of one of them, as its file says it; empty without.
     """
 
     session_id: str
@@ -41,6 +43,8 @@ class About:
     virtual: bool = False
     source: str = ""
     period_us: int = 20_000
+    receivers: Sequence[str] = ()
+    offset: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Journal:

@@ -82,11 +82,12 @@ class Keeper:
         self._counts = {"losses": 0, "recoveries": 0, "attempts": 0, "held": 0, "resent": 0, "cues_lost": 0}
         self._longest_ns = 0
 
-    def open(self, wait_s: float = 0.0) -> None:
+    def open(self, wait_s: float = 0.0, stop: Callable[[], bool] = bool) -> None:
         """Open the port and begin to keep it.
 
         Args:
             wait_s: Go on trying for this long, for a device that is still being plugged in.
+            stop: Asked between two attempts whether to give up.
 
         Raises:
             UnavailableError, UsageError: of the port, when it is not there in time.
@@ -98,7 +99,7 @@ class Keeper:
                     self.port.open()
                 break
             except (UnavailableError, OSError):
-                if self._clock.now_ns() >= deadline:
+                if self._clock.now_ns() >= deadline or stop():
                     raise
                 self._clock.wait_until(min(deadline, self._clock.now_ns() + self._backoff_ns[-1]))
         self._due_ns = self._clock.now_ns() + self._check_ns

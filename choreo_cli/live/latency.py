@@ -6,6 +6,7 @@ overwritten (the newest win), and the reader counts it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,9 @@ INTS = (
     "t_us", "seq", "t_sensor_us", "t_arrival_ns", "t_frame_ns", "t_model_ns", "t_guard_ns", "t_sent_ns", "t_acked_ns",
     "late_ns", "missed", "held", "no_model", "mask", "ports", "beat_idx",
 )  # fmt: skip
+SEQ, ACKED = INTS.index("seq"), INTS.index("t_acked_ns")
+ACK_TICKS = 100
+"""Receivers may take 2 s to confirm a packet."""
 FLOATS = 11 + 5 + 5
 """Inputs, controls of the model, values sent."""
 X, Y, OUT = slice(0, 11), slice(11, 16), slice(16, 21)
@@ -46,6 +50,7 @@ class Ring:
         self._ints, self._floats = self._rows["ints"], self._rows["floats"]
         self._clock = self._rows["clock"]
         self._taken = 0
+        self._early: tuple[int, int] | None = None
 
     def put(
         self,
@@ -62,16 +67,38 @@ class Ring:
         row = self._floats[at]
         row[X], row[Y], row[OUT] = x, y, out
         self._clock[at] = (NAN if beat is None else beat, NAN if bpm is None else bpm)
+        early, self._early = self._early, None
+        if early is not None and early[0] == ints[SEQ]:
+            self._ints[at, ACKED] = early[1]
         self.put_count += 1  # last: the reader never sees half a row of the newest
+
+    def ack(self, seq: int, t_ns: int) -> bool:
+        """A receiver has the values of a tick; called from another thread. False when that tick is not kept any more.
+
+        The first receiver counts. A row that was taken already stays without: see `take`.
+        """
+        if seq == self.put_count:  # faster than the loop writes its row
+            self._early = seq, t_ns
+            return True
+        row = self._ints[seq % self.size]
+        if not 0 <= seq < self.put_count or row[SEQ] != seq:
+            return False
+        if row[ACKED] == NONE:
+            row[ACKED] = t_ns
+        return True
 
     @property
     def waiting(self) -> int:
         """Rows that were not taken yet."""
         return self.put_count - self._taken
 
-    def take(self) -> NDArray[Any]:
-        """A copy of the rows since the last call, in order. Rows overwritten meanwhile are counted in `dropped`."""
-        end = self.put_count
+    def take(self, hold: int = 0) -> NDArray[Any]:
+        """A copy of the rows since the last call, in order. Rows overwritten meanwhile are counted in `dropped`.
+
+        Args:
+            hold: Leave so many of the newest where they are, until receivers have confirmed them.
+        """
+        end = max(self._taken, self.put_count - hold)
         start = max(self._taken, end - self.size)
         index = np.arange(start, end) % self.size
         rows = self._rows[index]
@@ -108,6 +135,7 @@ def spread(values: NDArray[np.float64]) -> dict[str, float]:
 
 SPANS = (
     ("live.arrival_to_sent", "t_arrival_ns", "t_sent_ns"),
+    ("live.queue", "t_arrival_ns", "t_frame_ns"),
     ("live.compute", "t_frame_ns", "t_guard_ns"),
     ("live.model", "t_frame_ns", "t_model_ns"),
     ("live.sent_to_acked", "t_sent_ns", "t_acked_ns"),
@@ -147,7 +175,7 @@ class Tally:
         receiver takes is not in it.
 
         Args:
-            params: What the figures hold for: period, speed, ports, source.
+            params: What the figures hold for: period, receiver, source, session.
             virtual: The clock stood still while the loop worked: no figure means anything.
         """
         found: list[dict[str, Any]] = []
@@ -166,6 +194,22 @@ class Tally:
                 found.append(_one(f"{name}.{point}", value, len(values), about, goal, virtual))
         found.append(entry("live.missed", float(self.missed), "ticks", "lower", n=self.ticks, params=about))
         return found
+
+
+def receiver_metrics(offset: Mapping[str, Any], params: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What `calibrate latency` measured of a receiver, as entries of their own: it is no part of the 50 ms.
+
+    Args:
+        offset: As `calibrate_latency.Offset` has it; empty gives nothing.
+        params: As of the other entries of the performance.
+    """
+    if not offset:
+        return []
+    about = {**params, **{k: offset[k] for k in ("receiver", "period", "rate")}, "by": "calibrate latency"}
+    return [
+        entry(f"live.receiver.{point}", float(offset[point]), "ms", "lower", n=int(offset["n"]), params=about)
+        for point in ("p50", "p95", "min", "max")
+    ]
 
 
 def _one(

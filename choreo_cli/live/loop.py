@@ -194,7 +194,7 @@ class Loop:
             if self.watch.over:
                 return "ended"
             slot += 1
-        return "stopped"
+        return "lost" if self.summary.lost else "stopped"
 
     def _tick(self, t_us: int, deadline: int, late: int, missed: int) -> None:
         clock, now = self.clock, deadline + late
@@ -357,7 +357,8 @@ class Loop:
         with contextlib.suppress(Exception):
             self._goodbye()
         self._silence()
-        for source in self.sources:
+        # Sound first: to leave JACK by MIDI would wait for a server that waits for us to hear it, for up to 10 s.
+        for source in sorted(self.sources, key=lambda s: "audio" not in s.kinds):
             with contextlib.suppress(Exception):
                 summary.sources[source.name] = source.facts()
                 source.close()

@@ -25,7 +25,7 @@ APIS = ("core", "alsa", "jack")
 """Backends that are served. The one of Windows knows no virtual ports and is not: a loop cable would be guesswork."""
 _STDERR = 2
 _NUMBERS = re.compile(r" [0-9]+:[0-9]+$")
-_quiet_lock = threading.Lock()
+_quiet_lock = threading.RLock()
 
 
 @dataclass(frozen=True, slots=True)

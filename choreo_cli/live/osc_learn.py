@@ -1,23 +1,19 @@
-"""What arrives at an OSC port, listed, and the map that would make samples of it."""
+"""What arrives at an OSC port: rates and ranges of every address."""
 
 from __future__ import annotations
 
 import math
-import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from choreo_cli.live.clock import SECOND_NS, Clock, MonotonicClock
 from choreo_cli.live.osc import Decoder, Message, OscError
-from choreo_cli.live.osc_presets import NAMES, G, zigsim_json
-from choreo_cli.live.osc_source import LARGEST, LOOPBACK, bind_udp
+from choreo_cli.live.osc_presets import zigsim_json
+from choreo_cli.live.osc_source import LARGEST, LOOPBACK, bind_udp, listening
 
 MAX_ADDRESSES = 256
-MAX_ARGS = 64
-STILL = 0.25
-"""A resting accelerometer reads 1 G within this share, in one unit or the other."""
-HEART_WORDS = ("heart", "hr", "bpm", "pulse")
+MAX_ARGS = 128
 TAGS = {bool: "T", int: "i", float: "f", str: "s", bytes: "b"}
 
 
@@ -100,17 +96,28 @@ def listen(
     port: int = 9000,
     *,
     clock: Clock | None = None,
-    stop: threading.Event | None = None,
+    stop: Callable[[], bool] | None = None,
+    told: Callable[[list[str]], None] | None = None,
 ) -> Learner:
     """Hear what arrives in so many seconds, or until it is stopped.
+
+    Args:
+        seconds: At most.
+        host: Address of this machine.
+        port: 0 takes a free one.
+        clock: What the seconds are counted on.
+        stop: Asked five times a second.
+        told: Is given the lines that name the bound address, once it listens.
 
     Raises:
         UnavailableError: the port is taken, or the address is none of this machine's.
     """
     clock, learner = clock or MonotonicClock(), Learner()
     with bind_udp(host, port, f"osc:{port}") as sock:
+        if told is not None:
+            told(listening(f"osc:{port}", *sock.getsockname()[:2]))
         end = clock.now_ns() + round(seconds * SECOND_NS)
-        while clock.now_ns() < end and not (stop and stop.is_set()):
+        while clock.now_ns() < end and not (stop and stop()):
             try:
                 learner.take(sock.recv(LARGEST), clock.now_ns())
             except TimeoutError:
@@ -119,75 +126,17 @@ def listen(
 
 
 def rows(heard: Mapping[str, Heard]) -> list[tuple[str, str, str, str]]:
-    """(address, types, Hz, range of each argument) of each address, for a table."""
+    """(address, types, Hz, range of each argument) of each address, one line for each: `run-live --list`."""
     found = []
     for address, h in sorted(heard.items()):
-        ranges = [_range(lo, hi) for lo, hi in zip(h.low, h.high, strict=True)]
+        ranges = [span_text(lo, hi) for lo, hi in zip(h.low, h.high, strict=True)]
         rate = "" if math.isnan(h.rate_hz) else f"{h.rate_hz:.1f}"
         found.append((address, h.types, rate, "  ".join(ranges)))
     return found
 
 
-def _range(low: float, high: float) -> str:
+def span_text(low: float, high: float) -> str:
+    """A range as text: one number when it did not move, - for no number."""
     if math.isnan(low):
         return "-"
     return f"{low:.3g}" if low == high else f"{low:.3g}..{high:.3g}"
-
-
-def propose(heard: Mapping[str, Heard]) -> list[str]:
-    """Words for the command line that would use what was heard: a preset, or `--map` entries; empty for none.
-
-    A unit is read off a sensor's length at rest (1 G) and shown for the person to confirm; without rest there is no
-    proposal.
-    """
-    for preset, recognise in RECOGNISED.items():
-        if any(recognise(address, h) for address, h in heard.items()):
-            return [f"osc:PORT:{preset}"]
-    entries: list[str] = []
-    taken: set[str] = set()
-    for address, h in sorted(heard.items()):
-        for features in (_by_name(address, h), _acceleration(address, h), _heart(address, h)):
-            if features and not taken & set(features):
-                taken |= set(features)
-                entries += [f"--map {address}:{k}={f}" for k, f in enumerate(features)]
-                break
-    return entries
-
-
-def _words(address: str) -> list[str]:
-    return [w for w in address.lower().split("/") if w]
-
-
-def _is_zigsim(address: str, h: Heard) -> bool:
-    words = address.split("/")[1:]
-    bare = len(words) == 2 and words[0] != "gyrosc"
-    return h.types == "fff" and words[-1] == "gravity" and (bare or words[0] == "ZIGSIM")
-
-
-RECOGNISED = {
-    "gyrosc": lambda address, h: address in ("/gyrosc/accel", "/gyrosc/grav"),
-    "touchosc": lambda address, h: address == "/accxyz" and h.types == "fff",
-    "choreo": lambda address, h: address.startswith("/choreo/"),
-    "zigsim": _is_zigsim,
-}
-
-
-def _by_name(address: str, h: Heard) -> list[str]:
-    """An address that ends in the name of an input."""
-    last = _words(address)[-1:]
-    return last if last and last[0] in NAMES and len(h.low) == 1 and not math.isnan(h.low[0]) else []
-
-
-def _acceleration(address: str, h: Heard) -> list[str]:
-    # Linear acceleration is 0 at rest: it has no gravity that could tell its unit.
-    if len(h.low) != 3 or not any("acc" in w for w in _words(address)) or math.isnan(h.norm):
-        return []
-    for unit, rest in (("m/s2", G), ("g", 1.0)):
-        if abs(h.norm - rest) <= STILL * rest:
-            return [f"accel.{axis}@{unit}" for axis in "xyz"]
-    return []
-
-
-def _heart(address: str, h: Heard) -> list[str]:
-    named = any(w == "hr" or any(k in w for k in HEART_WORDS if k != "hr") for w in _words(address))
-    return ["hr"] if named and len(h.low) == 1 and h.low[0] >= 30 and h.high[0] <= 220 else []

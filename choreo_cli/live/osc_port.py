@@ -8,11 +8,13 @@ import os
 import re
 import select
 import socket
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 from choreo_cli.errors import UnavailableError, UsageError
-from choreo_cli.live.osc import Arg, Message, encode, encode_bundle
+from choreo_cli.live.osc import Arg, Decoder, Message, OscError, encode, encode_bundle
 from choreo_cli.live.port import Cue, Outgoing, PortLost
 from formats.packets import CONTROLS
 
@@ -23,6 +25,8 @@ STYLE_PORTS = {"choreo": 57120, "vector": 57120, "wek": 12000, "tidal": 6010, "s
 """Where the programs of each style listen: SuperCollider, Wekinator's outputs, TidalCycles, Sonic Pi."""
 PATIENCE = 3
 PROBE_S = 0.05
+HEAR_S = 0.2
+LARGEST = 2048
 FULL = (errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS)
 _ODD = re.compile(r"[^A-Za-z0-9_.-]+")
 _ADDRESSES = tuple(f"/choreo/{name}" for name in CONTROLS)
@@ -82,6 +86,9 @@ class OscPort:
     | tidal   | `/ctrl s f` each                    | TidalCycles                  |
     | sonicpi | `/choreo/<control> f` each          | Sonic Pi (`sync "/osc*/..."`)|
 
+    The frames of `vector` are numbered: a receiver may answer `/choreo/ack i` with the number, from the port it listens
+    at, and the ledger then holds when that was heard.
+
     Nothing tells whether a UDP packet arrived, but on this machine a closed port answers: PortLost is raised after
     three refusals in a row. A packet that the system has no room for is dropped and counted.
 
@@ -107,7 +114,11 @@ class OscPort:
         self._say = SAY[style]
         self._socket: socket.socket | None = None
         self._in_a_row = 0
-        self._counts = {"messages": 0, "packets": 0, "bytes": 0, "refused": 0, "dropped": 0, "losses": 0}
+        self._ears: threading.Thread | None = None
+        self._heard_error: OSError | None = None
+        if style == "vector":  # the one whose packets are numbered
+            self.on_ack: Callable[[int], object] | None = None
+        self._counts = {"messages": 0, "packets": 0, "bytes": 0, "refused": 0, "dropped": 0, "losses": 0, "acks": 0}
 
     def open(self) -> None:
         """Resolve the name and make the socket; whether anybody listens shows when something is sent.
@@ -130,7 +141,10 @@ class OscPort:
             if e.errno == errno.EACCES and not self.broadcast:
                 raise self._to_many() from None
             raise UnavailableError(f"{self.name}: {e.strerror or e}", hint="check the network") from None
-        self._socket, self._in_a_row = made, 0
+        self._socket, self._in_a_row, self._heard_error = made, 0, None
+        if self.style == "vector":
+            self._ears = threading.Thread(target=self._hear, args=(made,), name=f"{self.name} acks", daemon=True)
+            self._ears.start()
 
     def reopen(self) -> None:
         """Open again after a loss, if somebody listens now: an empty bundle asks. May take 50 ms.
@@ -144,7 +158,11 @@ class OscPort:
             # Sonic Pi takes no bundle, but any message.
             self._socket.send(encode("/choreo/hello") if self.style == "sonicpi" else encode_bundle(()))
             select.select([self._socket], [], [], PROBE_S)
-            if error := self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            error = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if self._ears is not None:
+                time.sleep(PROBE_S)  # the thread that listens may have been faster
+                error = error or (self._heard_error.errno if self._heard_error else 0) or 0
+            if error:
                 raise OSError(
                     error, "nobody listens" if error == errno.ECONNREFUSED else errno.errorcode.get(error, "")
                 )
@@ -172,6 +190,33 @@ class OscPort:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+        if self._ears is not None and self._ears is not threading.current_thread():
+            self._ears.join(1.0)
+            self._ears = None
+
+    def _hear(self, sock: socket.socket) -> None:
+        """Take `/choreo/ack i` of the receiver, until the socket is another; refusals are passed on to `send`."""
+        decoder = Decoder(("/choreo/ack",))
+        while self._socket is sock:
+            try:
+                if not select.select([sock], [], [], HEAR_S)[0]:
+                    continue
+                packet = sock.recv(LARGEST)
+            except BlockingIOError:
+                continue
+            except (OSError, ValueError) as e:
+                if self._socket is not sock or not isinstance(e, OSError) or e.errno == errno.EBADF:
+                    return
+                self._heard_error = e
+                continue
+            try:
+                args = decoder.decode(packet)[0].args
+            except (OscError, IndexError):
+                continue
+            if len(args) == 1 and type(args[0]) is int and args[0] >= 0:
+                self._counts["acks"] += 1
+                if self.on_ack is not None:
+                    self.on_ack(args[0])
 
     def _resolve(self) -> tuple[socket.AddressFamily, Any]:
         try:
@@ -195,6 +240,9 @@ class OscPort:
         if self._socket is None:
             raise PortLost(f"{self.name} is not open")
         counts = self._counts
+        heard, self._heard_error = self._heard_error, None
+        if heard is not None:
+            self._refused(heard)
         for last in (False, True):
             try:
                 self._socket.send(packet)
@@ -208,7 +256,7 @@ class OscPort:
                     continue
                 counts["dropped"] += 1
                 return 0
-            if not last:
+            if not last and heard is None:
                 self._in_a_row = 0
             break
         counts["messages"] += 1

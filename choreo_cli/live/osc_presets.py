@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from choreo_cli.errors import UsageError
 from choreo_cli.live.osc import MAX_PACKET, Message, OscError
+from choreo_cli.live.osc_pose import PoseReader
 from choreo_cli.live.sample import Body
 from formats.columns import INPUTS
 from formats.packets import CONTROLS
@@ -118,7 +119,7 @@ class ChoreoReader:
 
         /choreo/inputs   11 numbers in the order of the inputs, F where nothing was measured
         /choreo/accel    x y z in m/s^2 with gravity
-        /choreo/pose     J*D numbers, joint by joint, of the source's body
+        /choreo/pose     J*D numbers, joint by joint, of the source's body; F where a joint is not seen
         /choreo/hr       beats/min
         /choreo/beat     position in beats, tempo in beats/min
         /choreo/target   5 faders in 0..1, or one at /choreo/target/<control>
@@ -128,7 +129,7 @@ class ChoreoReader:
     """
 
     def __init__(self, body: Body | None) -> None:
-        self._body = body
+        self._pose = None if body is None else PoseReader(body)
 
     def read(self, message: Message, t_us: int) -> list[Reading] | None:
         """See `Reader`."""
@@ -144,10 +145,9 @@ class ChoreoReader:
         if word == "accel":
             return [Reading("accel", np.array(numbers(message, 3), np.float32))]
         if word == "pose":
-            if self._body is None:
+            if self._pose is None:
                 raise OscError("a pose, but no body is named")
-            shape = len(self._body.joints), self._body.dims
-            return [Reading("pose", np.array(numbers(message, shape[0] * shape[1]), np.float32).reshape(shape))]
+            return [Reading("pose", self._pose.pose(message))]
         if word == "hr":
             return [Reading("hr", np.array(numbers(message, 1), np.float32))]
         if word == "beat":
@@ -157,6 +157,21 @@ class ChoreoReader:
         if word == "target" and not control:
             return [Reading("target", np.array(numbers(message, len(CONTROLS)), np.float32))]
         return None
+
+
+class WekPoseReader:
+    """`/wek/inputs` as the numbers of a pose.
+
+    Args:
+        body: How to read them.
+    """
+
+    def __init__(self, body: Body) -> None:
+        self._pose = PoseReader(body)
+
+    def read(self, message: Message, t_us: int) -> list[Reading] | None:
+        """See `Reader`."""
+        return [Reading("pose", self._pose.pose(message))] if message.address == "/wek/inputs" else None
 
 
 class MapReader:
@@ -279,7 +294,7 @@ class Preset:
         units: What its numbers are.
         kinds: Kinds of samples that come of it.
         allow: Beginnings of its addresses.
-        reader: Makes the reader; None needs `--map`.
+        reader: Makes the reader; None needs `--map`, or a body whose numbers they are.
         json: Its app may also send JSON.
     """
 
@@ -322,7 +337,7 @@ PRESETS: dict[str, Preset] = {
         ("/accxyz",),
         lambda _: PhoneReader("", {"accxyz": "total"}),
     ),
-    "wek": Preset("Wekinator inputs", "/wek/inputs as --map names them", (), ("/wek/inputs",), None),
+    "wek": Preset("Wekinator inputs", "/wek/inputs as --map or --body names them", (), ("/wek/inputs",), None),
 }
 
 

@@ -13,7 +13,8 @@ from typing import Any
 from choreo_cli.errors import UnavailableError, UsageError
 from choreo_cli.live.clock import SECOND_NS, Clock
 from choreo_cli.live.osc import Decoder, Message, OscError
-from choreo_cli.live.osc_presets import PRESETS, MapReader, Reader, zigsim_json
+from choreo_cli.live.osc_pose import completed
+from choreo_cli.live.osc_presets import PRESETS, MapReader, Reader, WekPoseReader, zigsim_json
 from choreo_cli.live.sample import Body, Sample
 
 LOOPBACK = "127.0.0.1"
@@ -84,7 +85,7 @@ class OscSource:
         preset: One of `osc_presets.PRESETS`, `choreo` when neither it nor a mapping is given.
         mapping: As `osc_presets.parse_map` gives it.
         allow: Beginnings of the addresses to let through, instead of those of preset and mapping.
-        body: How to read `/choreo/pose`.
+        body: How to read `/choreo/pose`, and `/wek/inputs` that no mapping names, in the order it is sent.
         capacity: Of the queue, samples.
 
     Raises:
@@ -111,14 +112,17 @@ class OscSource:
         if preset is not None and preset not in PRESETS:
             raise UsageError(f"no OSC preset {preset}", hint=f"one of {', '.join(PRESETS)}, or --map")
         self._preset = PRESETS[preset or "choreo"] if preset or not mapping else None
-        if self._preset and self._preset.reader is None and not mapping:
-            raise UsageError(f"osc:{port}:{preset} needs --map", hint="--map /wek/inputs:0=motion_energy and so on")
+        bare = self._preset is not None and self._preset.reader is None and not mapping
+        if bare and body is None:
+            hint = "--map /wek/inputs:0=motion_energy and so on, or --body mediapipe33 for a pose"
+            raise UsageError(f"osc:{port}:{preset} needs --map", hint=hint)
         mapped = MapReader(mapping) if mapping else None
         made = self._preset.reader(body) if self._preset and self._preset.reader else None
-        self._readers: list[Reader] = [r for r in (mapped, made) if r is not None]
+        posed = WekPoseReader(body) if bare and body is not None else None
+        self._readers: list[Reader] = [r for r in (mapped, made, posed) if r is not None]
         kinds = (mapped.kinds if mapped else ()) + (self._preset.kinds if self._preset else ())
-        self.kinds = tuple(dict.fromkeys(kinds))
-        self.host, self.port, self.body = host, port, body
+        self.kinds = tuple(dict.fromkeys((*kinds, "pose") if bare else kinds))
+        self.host, self.port, self.body = host, port, None if body is None else completed(body)
         self.name = f"osc:{port}" + (f":{preset}" if preset else "")
         listed = (mapped.addresses if mapped else ()) + (self._preset.allow if self._preset else ())
         self._decoder = Decoder(listed if allow is None else allow)

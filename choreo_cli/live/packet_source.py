@@ -139,16 +139,25 @@ class PacketPipe:
                 break
             row += 1
             try:
-                packet = packet_of(line, row) if line.strip() else None
+                item = self.item(line, row, self._clock.now_ns()) if line.strip() else None
             except FormatError as e:
                 self._counts["refused"] += 1
                 self._why = self._why or str(e)
                 continue
-            if packet is not None:
-                self._put((packet.t_us, self._clock.now_ns(), *row_of(packet)))
+            if item is not None:
+                self._put(item)
         with self._changed:
             self._eof = True
             self._changed.notify_all()
+
+    def item(self, line: bytes, row: int, now_ns: int) -> Item | None:
+        """What a line says, None when it says nothing of ours. Raises FormatError."""
+        packet = packet_of(line, row)
+        return None if packet is None else (packet.t_us, now_ns, *row_of(packet))
+
+    def sample(self, t_us: int, arrival_ns: int, item: Item) -> Sample:
+        """An item that is due, as a sample."""
+        return Sample("inputs", t_us, arrival_ns, item[2], item[0], True, item[3])
 
     def _put(self, item: Item) -> None:
         with self._changed:
@@ -190,7 +199,7 @@ class PacketPipe:
         return self._recording is False or t_us + self._offset_us <= now
 
     def _deliver(self, found: list[Sample], item: Item, now_ns: int, now: int) -> None:
-        t_us, arrival_ns, row, mask = item
+        t_us, arrival_ns = item[:2]
         t = t_us + self._offset_us
         if not self._recording and (t > now or now - t > JUMP_US):
             # A sensor whose clock runs ahead or jumped: what comes now was measured now.
@@ -200,7 +209,7 @@ class PacketPipe:
             return
         self._newest_us = t
         self._counts["samples"] += 1
-        found.append(Sample("inputs", t, now_ns if self._wait else arrival_ns, row, t_us, True, mask))
+        found.append(self.sample(t, now_ns if self._wait else arrival_ns, item))
 
     @property
     def ended(self) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from choreo_cli.errors import ChoreoError, DataError, NoInputError, UsageError
+from choreo_cli.errors import ChoreoError, DataError, UnavailableError, UsageError
 from choreo_cli.live.assemble import Assembler
 from choreo_cli.live.calibrate_body import read_scale
 from choreo_cli.live.clock import Clock, MonotonicClock, VirtualClock
@@ -17,30 +19,31 @@ from choreo_cli.live.events import Events
 from choreo_cli.live.found import find_models
 from choreo_cli.live.guards import Guards
 from choreo_cli.live.keeper import Keeper
+from choreo_cli.live.latency import ACK_TICKS
 from choreo_cli.live.loop import Loop
 from choreo_cli.live.mapwatch import MapWatch
 from choreo_cli.live.meters import KEYS, View
 from choreo_cli.live.model import LiveModel
+from choreo_cli.live.opening import control_map_of, offset_of, ports_of, sources_of
 from choreo_cli.live.port import Port
-from choreo_cli.live.ports import open_ports
-from choreo_cli.live.relays import ClockRelay, FollowDancer, StepKeepers, led_by, recorded
-from choreo_cli.live.sample import Source
+from choreo_cli.live.realtime import realtime
+from choreo_cli.live.relays import ClockRelay, FollowDancer, Required, StepKeepers, recorded
 from choreo_cli.live.show import Show, led
-from choreo_cli.live.sources import align, open_source
 from choreo_cli.live.stages import Stages
 from choreo_cli.live.teach import Teacher
 from choreo_cli.live.transport import Transport
-from formats import control_map
-from formats.columns import CONTROL_NAMES, MODALITIES
+from formats.columns import MODALITIES
 from formats.errors import FormatError
 
 if TYPE_CHECKING:
+    from choreo_cli.live.recorder import Recorder
     from choreo_cli.live.recording import Recording
     from choreo_cli.live.summary import Summary
 
 STEP_US = 20_000
-PLAYED = ("demo",)
 BESIDE_S = 0.1
+REQUIRED_S = 10.0
+"""With `require` a port or sensor may be away for so long, unless `wait_s` says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +57,7 @@ class Around:
         stdin: Binary stream behind the source `-`.
         program: How to start choreo for a lesson: `(python, "-m", "choreo_cli")`.
         env: Environment of that process.
-        wait_s: How long to wait for a port that is not there yet.
-        mapping: `--map ADDR:IDX=FEATURE` of an OSC source.
+        wait_s: How long to wait for a port that is not there yet, and with `require` for one that went away.
     """
 
     speed: float = 1.0
@@ -65,7 +67,6 @@ class Around:
     program: Sequence[str] = ()
     env: Mapping[str, str] | None = None
     wait_s: float = 0.0
-    mapping: Mapping[str, Any] | None = None
 
 
 def speed_of(text: str) -> float:
@@ -84,63 +85,6 @@ def speed_of(text: str) -> float:
 def clock_of(speed: float) -> Clock:
     """The clock of a speed; 0 is virtual time."""
     return VirtualClock() if speed == 0 else MonotonicClock(speed)
-
-
-def control_map_of(show: Show) -> control_map.ControlMap:
-    """The map a show names, or the default. Raises ConfigFileError, NoInputError."""
-    if not show.map:
-        return control_map.DEFAULT
-    try:
-        return control_map.load(show.map)
-    except FileNotFoundError:
-        raise NoInputError(f"no control map at {show.map}") from None
-
-
-def sources_of(show: Show, around: Around, relay: ClockRelay | None = None) -> list[Source]:
-    """Every source of a show, faders included, on one session clock.
-
-    Args:
-        show: What to play.
-        around: How.
-        relay: Where the start and stop of a MIDI clock go when it leads.
-
-    Raises:
-        UsageError: the leader of the beat has no source. Others as `open_source`.
-    """
-    leader = show.transport.leader or "choreo"
-    opened: list[Source] = []
-    specs: list[str] = []
-    for spec in show.sources or PLAYED:
-        opened += open_source(
-            spec, session=show.session or None, listen=show.listen, mapping=around.mapping, stdin=around.stdin,
-            beats=leader == "audio", near_bpm=show.transport.bpm, relay=relay if leader == "midi-clock" else None,
-        )  # fmt: skip
-        specs += [spec] * (len(opened) - len(specs))
-    found = led_by(opened, specs, leader)
-    if show.targets:
-        found.append(targets_of(show))
-    align(found)
-    return found
-
-
-def targets_of(show: Show) -> Source:
-    """The performer's faders: `midi:PORT`, `midi:virtual:NAME` or `osc:PORT`.
-
-    Over OSC a fader is `/choreo/target/<control> f` or `/choreo/<control> f`, what our own ports send.
-    """
-    kind, _, rest = show.targets.partition(":")
-    if kind == "midi" and rest:
-        from choreo_cli.live.midi_in import MidiTargets
-
-        virtual = rest.startswith("virtual:")
-        return MidiTargets(rest.removeprefix("virtual:"), control_map_of(show), virtual)
-    if kind == "osc" and rest.isdigit():
-        from choreo_cli.live.osc_source import OscSource
-
-        faders = {f"/choreo/{path}{c}:0": f"target.{c}" for c in CONTROL_NAMES for path in ("", "target/")}
-        source: Source = OscSource(show.listen, int(rest), mapping=faders)
-        return source
-    raise UsageError(f"--record-targets {show.targets}: no faders", hint="write midi:PORT, midi:virtual:NAME, osc:PORT")
 
 
 class Performance:
@@ -170,7 +114,8 @@ class Performance:
         self.show, self.around, self.events = show, around, events
         self.clock = clock or clock_of(around.speed)
         self.stop = threading.Event()
-        self.said = ""
+        self.said, self.opened = "", False
+        self.remarks: deque[str] = deque(maxlen=64)
         self.map = control_map_of(show)
         self.watch = MapWatch(show.map, self.map) if show.map else None
         self.models = models_of(show, around.roots)
@@ -180,19 +125,33 @@ class Performance:
         self.sources = sources_of(show, around, ClockRelay(self.transport, self._commanded))
         if asked.leader is None and not asked.follow_dancer and any(recorded(s) for s in self.sources):
             self.transport.leader = "recording"  # the music that is heard is the recording's
-        recorder = recording.begin(self.sources, self.model, events) if recording is not None else None
+        ports = ports_of(show, self.map)
+        recorder = recording.begin(self.sources, self.model, events, ports) if recording is not None else None
         assembler = Assembler.of(self.sources, read_scale(Path(show.scale)) if show.scale else None, self.transport)
-        ports = open_ports(show.ports, self.map, show.osc_style)
         self.keepers = [Keeper(port, self.clock, events, threaded=around.speed != 0) for port in ports]
         self.assembler = assembler
         self.loop = Loop(
             self.clock, self.sources, assembler, self.model, Guards(self.map, STEP_US), self.keepers, recorder, events,
             self.stages, STEP_US, transport=self.transport,
         )  # fmt: skip
+        self.loop.summary.offset = offset_of(show)
+        self._confirm(recorder)
         self._accompany()
         if show.offset and not show.lookahead:
-            self.tell("the offset changes nothing: only what a look-ahead announces can go out earlier", "plan")
+            self.remarks.append("the offset changes nothing: only what a look-ahead announces can go out earlier")
+            self.tell(self.remarks[-1], "plan")
         self.teacher = self._teacher()
+
+    def _confirm(self, recorder: Recorder | None) -> None:
+        """Let receivers that can say so say which packets they have; the recorder waits for them a while."""
+        hearing = [k.port for k in self.keepers if hasattr(k.port, "on_ack")]
+        if not hearing or self.around.speed == 0:
+            return
+        ring, clock = self.loop.ring, self.clock
+        for port in hearing:
+            port.on_ack = lambda seq: ring.ack(seq, clock.now_ns())
+        if recorder is not None:
+            recorder.hold = ACK_TICKS
 
     def _accompany(self) -> None:
         """What goes along with the ticks: ports kept in virtual time, a tempo that follows, MIDI clock out."""
@@ -208,6 +167,13 @@ class Performance:
             if not self.clock_out.ports:
                 raise UsageError("MIDI clock is to be sent, and no port is MIDI", hint="add --out midi:NAME")
             beside.append(self.clock_out)
+        if self.show.require:
+            patience_s = self.around.wait_s or REQUIRED_S
+            beside.append(Required(self.keepers, lambda *at: self.loop.watch.away(*at), patience_s, self._give_up))
+
+    def _give_up(self, why: str) -> None:
+        self.loop.summary.lost = why
+        self.stop.set()
 
     def _commanded(self, command: str, t_us: int) -> None:
         self.events.emit("source", t_us, source="midi-clock", state=f"transport {command}")
@@ -238,22 +204,15 @@ class Performance:
             UnavailableError: a port that was named is not there after `around.wait_s`.
             ChoreoError: of a source.
         """
-        opened: list[Keeper] = []
-        try:
-            for keeper in self.keepers:
-                keeper.open(self.around.wait_s)
-                opened.append(keeper)
-        except BaseException:
-            for keeper in opened:
-                keeper.close()
-            raise
-        if self.watch is not None:
-            self.watch.start()
         ended = threading.Event()
         helper = threading.Thread(target=self._beside, args=(ended, beside), name="beside", daemon=True)
         helper.start()
         try:
-            summary = self.loop.run(until_us, self.stop)
+            self._open_ports()
+            with realtime() if self.show.realtime and self.around.speed else nullcontext("") as refused:
+                if refused:
+                    self.warn(refused, "realtime")
+                summary = self.loop.run(until_us, self.stop)
         finally:
             ended.set()
             helper.join(2.0)
@@ -261,23 +220,61 @@ class Performance:
                 self.watch.close()
             if self.teacher is not None:
                 self.teacher.close()
-        if summary.sources.get("-", {}).get("samples") == 0 and summary.reason == "ended":
-            raise DataError("nothing arrived on stdin", hint="pipe JSON Lines of SensorPacket into it")
+        piped = summary.sources.get("-", {})
+        if piped.get("samples") == 0 and summary.reason == "ended":
+            why = f", {piped['refused']} lines were refused, first {piped['first_refused']}" if piped["refused"] else ""
+            hint = "pipe JSON Lines of SensorPacket into it, or of poses with --body"
+            raise DataError(f"nothing arrived on stdin{why}", hint=hint)
         return summary
+
+    def _open_ports(self) -> None:
+        done: list[Keeper] = []
+        try:
+            for keeper in self.keepers:
+                self._open(keeper)
+                done.append(keeper)
+        except BaseException:
+            for keeper in done:
+                keeper.close()
+            raise
+        if self.watch is not None:
+            self.watch.start()
+        self.opened = True
+
+    def _open(self, keeper: Keeper) -> None:
+        try:
+            keeper.open()
+        except UnavailableError as e:
+            if not self.around.wait_s:
+                raise
+            self.remarks.append(f"waiting up to {self.around.wait_s:g} s: {e}")
+            keeper.open(self.around.wait_s, self.stop.is_set)
+
+    @property
+    def begun(self) -> bool:
+        """Ports and sources are open."""
+        return hasattr(self.loop, "watch")
 
     def _beside(self, ended: threading.Event, beside: Callable[[Performance], None] | None) -> None:
         """What goes on beside the loop, ten times a second: the map's file, the terminal."""
         while not ended.wait(BESIDE_S):
-            for work in (beside, Performance.look_at_map):
+            for work in (Performance.repeat_addresses, beside, Performance.look_at_map):
                 try:
                     if work is not None:
                         work(self)
                 except Exception as e:  # this thread also hears the signals: nothing may end it
                     self.tell(f"{type(e).__name__}: {e}", "error", where="beside")
 
+    def repeat_addresses(self) -> None:
+        """Pass on where a sensor that is not heard should send to."""
+        watch = getattr(self.loop, "watch", None)
+        while watch is not None and watch.repeated:
+            self.said = watch.repeated.popleft()
+            self.remarks.append(self.said)
+
     def look_at_map(self) -> None:
         """Take an edited control map over, or tell once why it is not taken."""
-        if self.watch is None:
+        if self.watch is None or not self.opened:
             return
         found = self.watch.changed()
         if found is not None:
@@ -302,6 +299,11 @@ class Performance:
         """Remember a remark for the terminal, and write it to the events."""
         self.said = text
         self.events.emit(kind, self.loop.look(1).t_us, text=text, **facts)
+
+    def warn(self, text: str, where: str) -> None:
+        """Tell a remark that the person has to see, on whatever they are looking at."""
+        self.remarks.append(text)
+        self.tell(text, "error", where=where)
 
     def reload(self) -> None:
         """Read the models again from where they were found: another training may have ended there."""
@@ -380,11 +382,8 @@ def stages_of(show: Show, rps_sha256: str = "") -> Stages | None:
     """
     if show.lookahead and not show.planner:
         raise UsageError("the look-ahead tells the planner what comes", hint="add --planner")
-    advance_us = 0
-    if show.offset:
-        from choreo_cli.live.calibrate_latency import Offset
-
-        advance_us = Offset.read(show.offset).advance_us
+    offset = offset_of(show)
+    advance_us = round(offset["p50"] * 1000) if offset else 0
     if not (show.gesture or show.planner):
         return None
     from choreo_cli.reflex.planner import Rules

@@ -24,6 +24,7 @@ def open_ports(
     bits: int = 7,
     api: str | None = None,
     origins: Sequence[str] = (),
+    token: str | None = None,
 ) -> list[Port]:
     """One port for each specification, checked and made; connecting is `Port.open`, best through a `Keeper`.
 
@@ -35,6 +36,7 @@ def open_ports(
         bits: Bits of a MIDI value, 7 or 14.
         api: MIDI backend, None for whichever knows the name.
         origins: Further web origins that may connect to a WebSocket port.
+        token: Of WebSocket ports, None for a random one at each start.
 
     Raises:
         UsageError: a specification is none of the forms, or two are the same. ConfigError: as `MidiPort`.
@@ -42,7 +44,7 @@ def open_ports(
     if len(set(specs)) < len(specs):
         twice = next(s for k, s in enumerate(specs) if s in specs[:k])
         raise UsageError(f"--out {twice} is there twice", hint="name each receiver once")
-    return [_port(spec, control_map, style, channel, bits, api, origins) for spec in specs]
+    return [_port(spec, control_map, style, channel, bits, api, (origins, token)) for spec in specs]
 
 
 def _port(
@@ -52,7 +54,7 @@ def _port(
     channel: int,
     bits: int,
     api: str | None,
-    origins: Sequence[str],
+    web: tuple[Sequence[str], str | None],
 ) -> Port:
     kind, colon, rest = spec.partition(":")
     # In YAML `loop:` would be a mapping, so the bare word will do.
@@ -75,7 +77,7 @@ def _port(
         number = _number(spec, rest, lowest=0) if rest else WEB_PORT
         from choreo_cli.live.websocket import WebSocketPort
 
-        return WebSocketPort(number, tuple(origins))
+        return WebSocketPort(number, tuple(web[0]), token=web[1])
     if kind in ("loop", "null") and not rest:
         return LoopbackPort() if kind == "loop" else NullPort()
     raise _bad(spec)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from choreo_cli.errors import CantCreateError, StorageError
 from choreo_cli.live import journal
 from choreo_cli.live.journal import About, Journal
-from choreo_cli.live.latency import NONE, OUT, Ring, Tally, X, Y, column
+from choreo_cli.live.latency import NONE, OUT, Ring, Tally, X, Y, column, receiver_metrics
 from choreo_cli.live.watch import Emits
 from formats.columns import CONTROL_NAMES, CONTROLS, FRAMES, INPUTS, LEDGER, MASKS, SENT, Table
 from formats.errors import FormatError
@@ -30,6 +30,7 @@ TOLD_EVERY = 40
 BEFORE_ALL = 0.5
 """What a control is before any modality was measured, as in `reflex.timelines`."""
 EVENTS_FILE = "events.jsonl"
+METRICS_FILE = "metrics.json"
 
 
 @dataclass(slots=True)
@@ -56,7 +57,7 @@ class Recorder:
 
     def __init__(self, folder: Path, about: About, events: Emits | None = None, *, lossless: bool = False) -> None:
         self.folder, self.about, self.ring = folder, about, Ring()
-        self.lost = 0
+        self.lost = self.hold = 0
         self._events, self._lossless = events, lossless
         self._home = folder / about.session_id
         self._fault = ""
@@ -67,7 +68,7 @@ class Recorder:
                 f"cannot record into {self._home}: {e.strerror}", hint="name another folder"
             ) from None
         self._wake, self._room, self._stop = threading.Event(), threading.Event(), threading.Event()
-        self._rounds = self._told = 0
+        self._rounds = self._told = self._last_us = 0
         self._thread: threading.Thread | None = threading.Thread(target=self._work, name="recorder", daemon=True)
         self._thread.start()
 
@@ -88,10 +89,13 @@ class Recorder:
             self._wake.set()
             thread.join(timeout=30.0)
             if not thread.is_alive():
+                self.hold = 0
                 self._drain()
                 self._journal.close()
         lost = self.lost + self.ring.dropped
         why = self._fault or "the writer was too slow"
+        if lost and thread is not None and self._events is not None:
+            self._events.emit("error", self._last_us, where="recorder", why=why, lost=lost)
         return [f"{lost} of {self.ring.put_count} ticks were not recorded: {why}"] if lost else []
 
     def finish(self, created_by: Mapping[str, Any]) -> Recorded:
@@ -115,7 +119,9 @@ class Recorder:
 
     def _drain(self) -> None:
         self._rounds += 1
-        rows = self.ring.take()
+        rows = self.ring.take(self.hold)
+        if len(rows):
+            self._last_us = int(column(rows, "t_us")[-1])
         try:
             if len(rows):
                 self._journal.append(rows)
@@ -126,8 +132,7 @@ class Recorder:
             self._fault = f"{self._home}: {e.strerror or e}"
             if self._events is not None and (not self._told or self._rounds - self._told >= TOLD_EVERY):
                 self._told = self._rounds
-                t_us = int(column(rows, "t_us")[-1]) if len(rows) else 0
-                self._events.emit("error", t_us, where="recorder", why=self._fault, lost=self.lost)
+                self._events.emit("error", self._last_us, where="recorder", why=self._fault, lost=self.lost)
 
 
 def recover(folder: Path, created_by: Mapping[str, Any]) -> list[Recorded]:
@@ -146,9 +151,11 @@ def recover(folder: Path, created_by: Mapping[str, Any]) -> list[Recorded]:
 
 def _mend(log: Path) -> None:
     """Close the log of a killed performance, and say in it that it was."""
+    from choreo_cli.live.events import room_of
     from formats import event_log
     from formats.atomic import write_bytes
 
+    room_of(log).unlink(missing_ok=True)
     if not log.is_file():
         return
     data = log.read_bytes()
@@ -185,7 +192,7 @@ def _tables(folder: Path, home: Path, about: About, created_by: Mapping[str, Any
         tally.add(rows)
         t_us = column(rows, "t_us")
         first, last, count = (int(t_us[0]) if not count else first), int(t_us[-1]), count + len(rows)
-        bpm.append(rows["clock"][:, 1])
+        bpm.append(rows["clock"][:, 1].copy())  # a view would keep the whole piece
     made = Recorded()
     if not count:
         return made
@@ -202,9 +209,11 @@ def _tables(folder: Path, home: Path, about: About, created_by: Mapping[str, Any
     if (home / EVENTS_FILE).is_file():
         made.files[f"{session}/{EVENTS_FILE}"] = ("events", sha256_file(home / EVENTS_FILE))
     params = {"source": about.source, "period_us": about.period_us, "session": session}
-    made.metrics = tally.metrics(params, about.virtual)
-    doc = encode(Manifest("choreo.metrics/1", {**created_by, "outputs": []}, made.metrics, [Root("out", ".", True)]))
-    made.files["metrics.json"] = ("metrics", write_bytes(folder / "metrics.json", doc))
+    params["receiver"] = ", ".join(about.receivers)
+    made.metrics = [*tally.metrics(params, about.virtual), *receiver_metrics(about.offset, params)]
+    every = sorted([*other_figures(folder, session), *made.metrics], key=lambda e: str(e["params"].get("session")))
+    doc = encode(Manifest("choreo.metrics/1", {**created_by, "outputs": []}, every, [Root("out", ".", True)]))
+    made.files[METRICS_FILE] = ("metrics", write_bytes(folder / METRICS_FILE, doc))
     frames = f"{session}/frames.parquet"
     sha = made.files[frames][1]
     tempo = np.concatenate(bpm)
@@ -217,6 +226,21 @@ def _tables(folder: Path, home: Path, about: About, created_by: Mapping[str, Any
         "files": {n: s for n, (role, s) in made.files.items() if role in ("frames", "controls")},
     })  # fmt: skip
     return made
+
+
+def other_figures(folder: Path, session: str) -> list[dict[str, Any]]:
+    """Entries of the `metrics.json` of an output folder that are those of other performances.
+
+    Raises:
+        FormatError: it is damaged.
+    """
+    from formats.manifest import decode
+
+    file = folder / METRICS_FILE
+    if not file.is_file():
+        return []
+    entries = decode(file.read_bytes(), source=str(file), file=file).entries
+    return [e for e in entries if e["params"].get("session") != session]
 
 
 def _shared(table: Table, about: About, rows: NDArray[Any]) -> dict[str, Any]:

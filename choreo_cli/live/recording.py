@@ -12,7 +12,9 @@ import msgspec
 
 from choreo_cli.live.journal import About
 from choreo_cli.live.model import LiveModel
-from choreo_cli.live.recorder import EVENTS_FILE, Recorded, Recorder, recover
+from choreo_cli.live.opening import offset_of
+from choreo_cli.live.port import Port
+from choreo_cli.live.recorder import EVENTS_FILE, Recorded, Recorder, other_figures, recover
 from choreo_cli.live.sample import Source
 from choreo_cli.live.show import Show
 from choreo_cli.live.summary import Summary
@@ -75,17 +77,26 @@ class Recording:
         from choreo_cli.live.events import Events
 
         hear = None if told is None else lambda t_us, kind, facts: told.emit(kind, t_us, **facts)
-        return Events(self.folder / self.session_id / EVENTS_FILE, hear)
+        return Events(self.folder / self.session_id / EVENTS_FILE, hear, room=True)
 
-    def begin(self, sources: Sequence[Source], model: LiveModel, events: Events) -> Recorder:
-        """Start recording, and save what a killed performance left. Raises CantCreateError, StorageError."""
+    def begin(
+        self, sources: Sequence[Source], model: LiveModel, events: Events, ports: Sequence[Port] = ()
+    ) -> Recorder:
+        """Start recording, and save what a killed performance left.
+
+        Raises:
+            CantCreateError, StorageError: it cannot be written. NoInputError, DataError: of the show's offset file.
+        """
+        offset = offset_of(self.show)
         params = params_of(self.show, self.speed)
         self.created_by |= provenance("run-live", params, inputs_of(self.show, model, sources))
         self.created_by["deterministic"] = self.speed == 0
         self._keep(*left_over(self.folder, self.created_by))
         names = " ".join(s.name for s in sources)
         synthetic = any(getattr(s, "synthetic", False) for s in sources)
-        about = About(self.session_id, synthetic, self.speed == 0, names)
+        about = About(
+            self.session_id, synthetic, self.speed == 0, names, receivers=[p.name for p in ports], offset=offset
+        )  # fmt: skip
         self._recorder = Recorder(self.folder, about, events, lossless=self.speed == 0)
         return self._recorder
 
@@ -115,9 +126,11 @@ def earlier(folder: Path) -> tuple[list[dict[str, Any]], dict[str, tuple[str, st
     """Entries of the performances that a folder holds already, and (role, sha256) of their files.
 
     Raises:
-        FormatError: a damaged `sessions.json`, or one of another command.
+        FormatError: a damaged `sessions.json` or `metrics.json`, or one of another command.
     """
     from formats.manifest import decode
+
+    other_figures(folder, "")  # read now: at the end of a show it would be too late to refuse it
 
     file = folder / "sessions.json"
     if not file.is_file():
@@ -134,6 +147,21 @@ def left_over(folder: Path, created_by: dict[str, Any]) -> list[Recorded]:
     return recover(folder, created_by) if folder.is_dir() else []
 
 
+STRUDEL = "a Strudel pattern looks 200-300 ms ahead by design, on top of these figures"
+
+
+def receivers_apart(summary: Summary) -> list[tuple[str, str]]:
+    """What the receivers take, which is no part of the other figures: measured, confirmed, or not known."""
+    told = []
+    offset = summary.offset
+    if offset:
+        figures = f"p50 {offset['p50']:.1f} ms, p95 {offset['p95']:.1f}, max {offset['max']:.1f}, n {offset['n']}"
+        told.append((f"receiver {offset['receiver']}", f"{figures}, measured apart by calibrate latency"))
+    if any(name.startswith(("ws:", "midi:")) for name in summary.ports):
+        told.append(("Strudel", STRUDEL))
+    return told
+
+
 def rows(summary: Summary) -> list[tuple[str, str]]:
     """How a performance went, for a person."""
     told = [
@@ -145,6 +173,7 @@ def rows(summary: Summary) -> list[tuple[str, str]]:
     for name, spread in summary.latency_ms.items():
         if spread.get("n") and spread["max"] > 0:  # virtual time takes none
             told.append((name, f"p50 {spread['p50']:.2f} ms, p95 {spread['p95']:.2f}, max {spread['max']:.2f}"))
+    told += receivers_apart(summary)
     told += [
         (f"port {name}", f"{f.get('messages', 0)} messages, {f.get('state', '')}") for name, f in summary.ports.items()
     ]

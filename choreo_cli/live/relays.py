@@ -131,6 +131,37 @@ class FollowDancer:
             self._transport.scale(float(out.values[TEMPO_SCALE]), t_us)
 
 
+class Required:
+    """Ends a performance when a port or a sensor that is required is away and stays away.
+
+    Args:
+        keepers: The ports.
+        silent: Names a sensor that is silent at a session time for so many microseconds, None when there is none.
+        patience_s: How long something may be away.
+        give_up: Called once, with what is away.
+    """
+
+    def __init__(
+        self,
+        keepers: Sequence[Keeper],
+        silent: Callable[[int, int], str | None],
+        patience_s: float,
+        give_up: Callable[[str], None],
+    ) -> None:
+        self._keepers, self._silent, self._patience_s, self._give_up = list(keepers), silent, patience_s, give_up
+        self._over = False
+
+    def tick(self, t_us: int, out: Outgoing | None) -> None:
+        """Look at everything that is required."""
+        if self._over:
+            return
+        away = next((k for k in self._keepers if k.lost_s() > self._patience_s), None)
+        name = self._silent(t_us, round(self._patience_s * 1e6)) if away is None else f"{away.name} ({away.why})"
+        if name is not None:
+            self._over = True
+            self._give_up(f"{name} is required and was away for {self._patience_s:g} s")
+
+
 class StepKeepers:
     """Looks after the ports in virtual time, where their keepers have no threads."""
 

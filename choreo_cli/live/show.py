@@ -30,6 +30,18 @@ class Tempo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = False
 
 
+class Web(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who may connect to the WebSocket ports."""
+
+    token: Annotated[
+        str,
+        Meta(description="Last part of the address, at least 22 letters, digits, - or _; empty = new at each start"),
+    ] = ""
+    origins: Annotated[
+        list[str], Meta(description="Web pages besides strudel.cc and those of this machine: https://example.org")
+    ] = msgspec.field(default_factory=list)
+
+
 class Show(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One performance; a path is relative to the file it stands in."""
 
@@ -41,15 +53,22 @@ class Show(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Literal["choreo", "vector", "wek", "tidal", "sonicpi"], Meta(description="How OSC messages are laid out")
     ] = "choreo"
     map: Annotated[str, Meta(description="Control map; reloaded when it changes")] = ""
+    osc_map: Annotated[
+        list[str], Meta(description="What arguments of OSC sources are: ADDR:IDX=FEATURE, see run-live --learn")
+    ] = msgspec.field(default_factory=list)
+    body: Annotated[str, Meta(description="Joints of poses over OSC: mediapipe33, coco17:2, or their names")] = ""
     scale: Annotated[str, Meta(description="Motion scale of calibrate body, for raw poses and accelerometers")] = ""
     offset: Annotated[str, Meta(description="Receiver latency of calibrate latency: bar events go out earlier")] = ""
     listen: Annotated[str, Meta(description="Address that OSC sources bind to")] = "127.0.0.1"
+    websocket: Web = Web()
     transport: Tempo = Tempo()
     planner: Annotated[bool, Meta(description="Announce bar events: drop, break, build, fill")] = False
     gesture: Annotated[str, Meta(description="Run of train gesture: gestures become messages and notes")] = ""
     lookahead: Annotated[str, Meta(description="Run of train lookahead: the planner hears of the coming bar")] = ""
     targets: Annotated[str, Meta(description="Faders to record and to learn from: midi:PORT or osc:PORT")] = ""
     engine: Annotated[Literal["auto", "onnx", "numpy"], Meta(description="What runs the model")] = "auto"
+    realtime: Annotated[bool, Meta(description="Ask the system for a real-time priority")] = False
+    require: Annotated[bool, Meta(description="End with 69 when a port or sensor is lost and stays away")] = False
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -84,6 +103,15 @@ def with_options(show: Show, given: dict[str, Any]) -> Show:
     if tempo:
         chosen["transport"] = msgspec.structs.replace(show.transport, **tempo)
     return msgspec.structs.replace(show, **chosen)
+
+
+def split_maps(maps: list[str]) -> tuple[str | None, list[str]]:
+    """The control map among what `--map` was given, and the arguments of OSC sources. Raises UsageError."""
+    entries = [m for m in maps if m.startswith("/") and "=" in m and not Path(m).is_file()]
+    files = [m for m in maps if m not in entries]
+    if len(files) > 1:
+        raise UsageError(f"--map {files[1]}: the control map is {files[0]}", hint="an argument is ADDR:IDX=FEATURE")
+    return (files[0] if files else None), entries
 
 
 def led(show: Show) -> Show:

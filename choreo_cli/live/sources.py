@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from choreo_cli.errors import NoInputError, UsageError
 from choreo_cli.live.replay import STEP_US
-from choreo_cli.live.sample import Source
+from choreo_cli.live.sample import Body, Source
 
 if TYPE_CHECKING:
     from choreo_cli.live.relays import ClockRelay
@@ -31,6 +31,7 @@ def open_source(
     beats: bool = False,
     near_bpm: float | None = None,
     relay: ClockRelay | None = None,
+    body: Body | None = None,
 ) -> list[Source]:
     """The sources that a word names; the loop opens them.
 
@@ -43,6 +44,7 @@ def open_source(
         stdin: Binary stream behind `-`.
         beats: A sound source also gives the beats heard in it (for a transport led by `audio`).
         near_bpm: The tempo in which that sound is felt, roughly.
+        body: Joints of poses over OSC or on stdin, in the order they are sent (`--body`).
         relay: Where a MIDI clock's start and stop go; None where it does not lead.
 
     Raises:
@@ -60,12 +62,18 @@ def open_source(
 
         if stdin is None:
             raise UsageError("source -: nothing is on stdin", hint="pipe JSON Lines of SensorPacket into it")
+        if body is not None:
+            from choreo_cli.live.pose_pipe import PosePipe
+
+            return [PosePipe(stdin, body)]
         return [PacketPipe(stdin)]
     kind, colon, rest = spec.partition(":")
     if colon and kind in DEVICES and not Path(spec).exists():
         if kind in ("audio", "jack", "portaudio"):
             return [_sound(kind, rest, spec, beats, near_bpm)]
-        return [_device(kind, rest, spec, listen, mapping, relay)]
+        if kind == "osc":
+            return [_osc(spec, listen, mapping, body)]
+        return [_device(kind, rest, spec, relay)]
     found = _file(Path(spec), spec, session, repeats)
     return [found] if found is not None else [_sound("audio", spec, spec, beats, near_bpm)]
 
@@ -83,11 +91,7 @@ def _sound(kind: str, rest: str, spec: str, beats: bool, near_bpm: float | None)
     return (JackIn if kind == "jack" else PortAudioIn)(rest or None, beats=beats, near_bpm=near_bpm)
 
 
-def _device(
-    kind: str, rest: str, spec: str, listen: str, mapping: Mapping[str, Any] | None, relay: ClockRelay | None
-) -> Source:
-    if kind == "osc":
-        return _osc(rest, spec, listen, mapping)
+def _device(kind: str, rest: str, spec: str, relay: ClockRelay | None) -> Source:
     if kind == "lsl":
         from choreo_cli.live.lsl import LslSource
 
@@ -104,13 +108,21 @@ def _device(
     return made
 
 
-def _osc(rest: str, spec: str, listen: str, mapping: Mapping[str, Any] | None) -> Source:
+def osc_port(spec: str) -> tuple[int, str | None]:
+    """Port and preset of `osc:PORT[:PRESET]`. Raises UsageError."""
+    kind, _, rest = spec.partition(":")
+    port, _, preset = rest.partition(":")
+    if kind != "osc" or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        said = f"{port or 'nothing'} is not a port" if kind == "osc" else "not OSC"
+        raise UsageError(f"source {spec}: {said}", hint="osc:PORT or osc:PORT:PRESET")
+    return int(port), preset or None
+
+
+def _osc(spec: str, listen: str, mapping: Mapping[str, Any] | None, body: Body | None) -> Source:
     from choreo_cli.live.osc_source import OscSource
 
-    port, _, preset = rest.partition(":")
-    if not port.isdigit() or int(port) > 65535:
-        raise UsageError(f"source {spec}: {port or 'nothing'} is not a port", hint="osc:PORT or osc:PORT:PRESET")
-    source: Source = OscSource(listen, int(port), preset=preset or None, mapping=mapping)
+    port, preset = osc_port(spec)
+    source: Source = OscSource(listen, port, preset=preset, mapping=mapping, body=body)
     return source
 
 

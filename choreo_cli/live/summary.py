@@ -27,6 +27,8 @@ class Summary:
         sources: Counters by source.
         ports: Counters by port.
         faults: What was not recorded and why, one sentence each.
+        offset: What `calibrate latency` measured of the receiver, as its file says it; empty without.
+        lost: What is required and stayed away, and ended it; empty otherwise.
     """
 
     reason: str = "ended"
@@ -43,8 +45,12 @@ class Summary:
     sources: dict[str, dict[str, Any]] = field(default_factory=dict)
     ports: dict[str, dict[str, Any]] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
+    offset: dict[str, Any] = field(default_factory=dict)
+    lost: str = ""
 
     @property
     def exit_code(self) -> ExitCode:
-        """74 when a part of the performance could not be recorded."""
+        """69 when something required stayed away, 74 when a part of the performance could not be recorded."""
+        if self.lost:
+            return ExitCode.UNAVAILABLE
         return ExitCode.IO if self.faults else ExitCode.OK

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Protocol
@@ -95,6 +96,8 @@ class Watch:
         self._quiet = [set(s.kinds) <= QUIET for s in sources]
         self._measured = [True] * len(MODALITIES)
         self.silences = 0
+        self.repeated: deque[str] = deque(maxlen=32)
+        """What a source that is not heard has to say, for the person: taken by another thread."""
 
     def heard(self, source: int, t_us: int) -> None:
         """Something came from a source."""
@@ -115,7 +118,16 @@ class Watch:
                 self._events.emit("source", t_us, source=source.name, state="lost", silent_s=round(silent / 1e6, 3))
             elif silent > REMIND_US and not self._reminded[k]:
                 self._reminded[k] = True
-                self._events.emit("source", t_us, source=source.name, state="silent", said=source.said())
+                said = source.said()
+                self._events.emit("source", t_us, source=source.name, state="silent", said=said)
+                self.repeated += [f"{source.name}: nothing for {silent / 1e6:.0f} s", *said]
+
+    def away(self, t_us: int, for_us: int) -> str | None:
+        """A source that should be heard and was silent for so long, None when there is none."""
+        for k, source in enumerate(self._sources):
+            if t_us - self._heard[k] > for_us and not self._quiet[k] and not source.ended:
+                return source.name
+        return None
 
     def modalities(self, mask: NDArray[np.bool_], t_us: int) -> None:
         """Tell which modality is measured from now on, and which one is predicted from the others."""

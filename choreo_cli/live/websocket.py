@@ -18,8 +18,8 @@ import secrets
 import socket
 import threading
 from collections import deque
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any
 
 import msgspec
 
@@ -37,6 +37,13 @@ STOP_S = 0.6
 BUFFER_BYTES = 8192
 _ORIGIN = re.compile(r"(https?)://([a-z0-9.-]+|\[[0-9a-f:]+\])(?::([0-9]{1,5}|\*))?")
 _QUIET = logging.Logger("choreo.websocket", level=logging.CRITICAL + 1)
+
+
+class _Said(msgspec.Struct):
+    ack: Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+
+
+_said = msgspec.json.Decoder(_Said)
 
 
 class Client:
@@ -74,6 +81,8 @@ class WebSocketPort:
         {"t": 1200000, "seq": 60, "controls": {"tempo_scale": 1.0, ...}, "beat": 2.5, "bpm": 120.0, "held": false}
         {"cue": {"kind": "plan", "name": "drop", "t": 1200000, "strength": 0.5, "beat": 16}}
 
+    A page may say which frame it has, and the ledger then holds when that was heard: `{"ack": 60}`, the frame's `seq`.
+
     `t` is session time in microseconds; a value that is not known is null. Every frame has all five controls, in the
     ranges of the control map. A new client gets the newest frame at once.
 
@@ -94,6 +103,7 @@ class WebSocketPort:
         if token is not None and not re.fullmatch(r"[A-Za-z0-9_-]{22,200}", token):
             raise UsageError("the WebSocket token is too short or has odd characters", hint="leave it out")
         self.port, self.name = port, f"ws:{port or ''}"
+        self.on_ack: Callable[[int], object] | None = None
         self._origins = [_origin(o) for o in (*ORIGINS, *origins)]
         self._token = token or secrets.token_urlsafe(16)
         self._bound = 0
@@ -105,7 +115,7 @@ class WebSocketPort:
         self._newest: tuple[Any, ...] | None = None
         self._waiting_cues: list[Cue] = []
         self._fresh = self._woken = False
-        self._counts = {"messages": 0, "bytes": 0, "dropped": 0, "clients_ever": 0, "strangers": 0}
+        self._counts = {"messages": 0, "bytes": 0, "dropped": 0, "clients_ever": 0, "strangers": 0, "acks": 0}
 
     @property
     def url(self) -> str:
@@ -259,7 +269,7 @@ class WebSocketPort:
         clients.add(client)
         self._counts["clients_ever"] += 1
         client.give(_frame_json(self._newest), ())
-        listening = asyncio.create_task(_hear_out(connection))
+        listening = asyncio.create_task(self._hear_out(connection))
         try:
             while not listening.done():
                 waiting = asyncio.create_task(client.ready.wait())
@@ -276,14 +286,19 @@ class WebSocketPort:
             clients.discard(client)
             self._counts["dropped"] += client.dropped
 
+    async def _hear_out(self, connection: Any) -> None:
+        """Read what a client says until it leaves, and forget all but what it confirms; pings come with it."""
+        from websockets.exceptions import ConnectionClosed
 
-async def _hear_out(connection: Any) -> None:
-    """Read and forget what a client says, until it leaves: pings and goodbyes come with it."""
-    from websockets.exceptions import ConnectionClosed
-
-    with contextlib.suppress(ConnectionClosed):
-        async for _ in connection:
-            pass
+        with contextlib.suppress(ConnectionClosed):
+            async for message in connection:
+                try:
+                    seq = _said.decode(message).ack
+                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                    continue
+                self._counts["acks"] += 1
+                if self.on_ack is not None:
+                    self.on_ack(seq)
 
 
 def _origin(text: str) -> re.Pattern[str]:

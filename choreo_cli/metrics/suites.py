@@ -59,6 +59,21 @@ SUITES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
             "train.memory": "anonymous memory of training on a sparse pack of 180 M rows (1,000 h)",
         },
     ),
+    "choreo_cli.motion.bench": (
+        {"seconds": 8.0, "clips": 2, "repeats": 2, "peer_frames": 20},
+        {
+            "motion.encode": "22 joints to choreo25 with the skeleton fitted, batched, one core",
+            "motion.decode": "choreo25 to 22 joints, batched, one core",
+            "motion.bvh": "63 s of BVH read and its joints placed, against a loop over joints",
+        },
+    ),
+    "choreo_cli.motion.bench_render": (
+        {"seconds": 3.0, "repeats": 2, "peer_frames": 5},
+        {
+            "motion.raster": "a dancer, floor and time bar drawn at 512x512, one core, against matplotlib animation",
+            "motion.mp4": "a 30 s clip and its music to MP4, against matplotlib's frames alone",
+        },
+    ),
     "choreo_cli.live.bench_model": (
         {"rounds": 4, "count": 20},
         {
@@ -102,5 +117,6 @@ SUITES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
 LANES = {
     "data": "start-up, discover, features, pair, feed, memory",
     "train": "training and its memory",
+    "motion": "choreo25 codec, BVH, drawing, film",
     "live": "model step, loop, cadence, OSC, memory",
 }

@@ -12,7 +12,7 @@ import numpy as np
 from choreo_cli.report.content import Content, How, Signal, open_content, texts
 from formats.errors import FormatError
 from formats.foreign.model import Beats, Facts, PlaylistItem, PoseStream, Series, SessionMeta
-from formats.foreign.registry import Reader
+from formats.foreign.registry import Reader, options_of
 from formats.foreign.source import Source
 
 _OUTPUTS = ("pairs", "sessions", "run", "metrics", "inventory")
@@ -35,6 +35,8 @@ def foreign(source: Source, reader: Reader, how: How) -> Content:
             found.facts = _facts_record(facts)
             return found
         options["sequence"] = how.part
+    elif how.part is not None and "part" in options_of(reader):
+        options["part"] = how.part
     if reader.kind == "audio":
         return _audio(source, facts)
     found = of_object(source.path, facts.format, reader.read(source, **options))

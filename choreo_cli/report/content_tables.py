@@ -11,6 +11,7 @@ from choreo_cli.report import recognise, rules
 from choreo_cli.report.content import Content, Signal, texts
 from formats.columns import Column, Table
 from formats.errors import FormatError
+from formats.foreign.model import Series
 from formats.foreign.source import Source
 
 _NUMERIC = ("int32", "int64", "float32", "float64", "bool")
@@ -21,6 +22,7 @@ def ours(source: Source, family: str) -> Content:
     """Open an artefact of a family of `recognise`. Raises FormatError when it is damaged or has no inside."""
     opened = {
         "parquet": parquet, "manifest": manifest, "sealed": sealed, "npz": npz, "tensors": tensors, "npy": npy,
+        "motion_npz": motion_clip,
         "packets": packets, "events": events, "run_log": run_log, "control_map": control_map, "png": png, "sums": sums,
     }.get(family)  # fmt: skip
     if opened is None:
@@ -136,6 +138,29 @@ def npz(path: Path) -> Content:
     return found
 
 
+def motion_clip(path: Path) -> Content:
+    """A choreo25 clip: its channels as signals, its header as facts."""
+    from formats.motion_npz import CHANNELS, MOTION_NPZ, decode, out_of_range
+
+    clip = decode(Source.of(path).read_bytes(2**31), file=path)
+    h, n = clip.header, len(clip.channels)
+    signals = [Signal(c.name, clip.channels[:, k], c.unit, c) for k, c in enumerate(CHANNELS)]
+    t_us = np.round(np.arange(n) * (1e6 / h.fps)).astype(np.int64)
+    series = Series(t_us, clip.channels, tuple(c.name for c in CHANNELS), tuple(c.unit for c in CHANNELS))
+    found = Content(path, "series", MOTION_NPZ.schema, n, signals, t_us, body=series)
+    found.facts = {
+        "layout": f"{h.layout} version {h.layout_version}", "rate": f"{h.fps:.6g} Hz", "duration": f"{n / h.fps:.3f} s",
+        "height": f"{h.height_m:.3f} m", "start": f"x {h.x0:.3f} m, z {h.z0:.3f} m, yaw {h.yaw0:.3f} rad",
+        "scale applied": h.scale_applied, "licence": h.licence or "unknown", "origin": h.origin or "unknown",
+        "source": h.source, "flags": h.flags,
+    }  # fmt: skip
+    if clip.created_by:
+        made = clip.created_by
+        found.facts["made by"] = f"choreo {made.get('command')} {made.get('choreo')}, run {made.get('run_id')}"
+    found.notes += [f"{name}: {k} values beyond the hard range" for name, k in out_of_range(clip.channels).items()]
+    return found
+
+
 def tensors(path: Path) -> Content:
     """A safetensors file: each array a signal."""
     from formats.tensors import read
@@ -176,14 +201,27 @@ def packets(path: Path) -> Content:
 
 
 def events(path: Path) -> Content:
-    """Events of a performance: their kinds and their times."""
-    from formats.event_log import SCHEMA, read
+    """Events of a performance: their kinds and their times, and what went wrong in it.
 
-    found = read(path)
+    A log without its end, of a performance that was killed, is broken and read as far as it goes.
+    """
+    from choreo_cli.report.diagnosis import diagnose
+    from formats.event_log import MAX_BYTES, SCHEMA, decode, events_of
+
+    data = Source.of(path).read_bytes(MAX_BYTES)
+    problems: list[str] = []
+    try:
+        found = decode(data, file=path)
+    except FormatError as e:
+        found = events_of(data, file=path)
+        problems.append(e.message)
     kinds = [e["kind"] for e in found]
-    content = Content(path, "packets", SCHEMA, len(found), [Signal("kind", texts(kinds))])
+    content = Content(path, "packets", SCHEMA, len(found), [Signal("kind", texts(kinds))], problems=problems)
     content.signals.append(Signal("t_us", np.array([e["t_us"] for e in found], np.int64), "us"))
     content.facts |= {k: kinds.count(k) for k in dict.fromkeys(kinds)}
+    faults = diagnose(found, whole=not problems)
+    content.facts["faults"] = {f"{f.fault} {f.about}".strip(): len(f.spells) for f in faults} or "none"
+    content.notes += [f.sentence() for f in faults]
     content.body = [
         {"t_us": e["t_us"], "kind": e["kind"], "facts": {k: v for k, v in e.items() if k not in ("t_us", "kind")}}
         for e in found

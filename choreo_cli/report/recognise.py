@@ -13,6 +13,7 @@ from formats.event_log import is_events
 from formats.foreign import registry
 from formats.foreign.registry import Reader
 from formats.foreign.source import Source, open_regular
+from formats.motion_npz import is_motion
 from formats.packet_log import is_packets
 from formats.run_log import is_run_log
 from formats.wholeness import PNG_START
@@ -26,8 +27,8 @@ class Kind:
     """What a file was recognised as.
 
     Args:
-        family: `parquet npz tensors npy manifest sealed packets events run_log png control_map sums foreign` or
-            `unknown`.
+        family: `parquet npz motion_npz tensors npy manifest sealed packets events run_log png control_map sums
+            foreign` or `unknown`.
         reader: The reader of a foreign file.
     """
 
@@ -60,6 +61,9 @@ def recognise(source: Source) -> Kind:
     if name == "sha256sums":
         return Kind("sums")
     family = _by_ends(head, tail) or _by_name(name)
+    if family == "npy":  # numbers of a body have a reader of their own
+        body = (r for r in readers() if r.kind == "motion" and r.sniff(head, source.name, source.size))
+        return next((Kind("foreign", r) for r in body), Kind(family))
     if family:
         return Kind(family)
     for reader in readers():
@@ -71,6 +75,8 @@ def recognise(source: Source) -> Kind:
 def _by_ends(head: bytes, tail: bytes) -> str | None:
     if head[:4] == b"PAR1" or tail[-4:] == b"PAR1":
         return "parquet"
+    if is_motion(tail):
+        return "motion_npz"
     if is_ours(tail):
         return "npz"
     if is_events(head):

@@ -13,6 +13,7 @@ from choreo_cli.report.run_decision import Evidence, decide, evidence
 from choreo_cli.report.run_figures import Figure, make_figures
 from choreo_cli.report.run_gather import Gathered, Run
 from choreo_cli.report.run_groups import Group, a_sha, differences, group_runs
+from choreo_cli.report.run_latency import ledgers
 from choreo_cli.report.run_metrics import Row, evaluation_rows, group_rows
 from choreo_cli.report.run_origins import WEIGHTS, trace
 from choreo_cli.report.run_reproduce import Block, Grammar, reproduce
@@ -64,6 +65,7 @@ def make_report(found: Gathered, grammar: Grammar, params: Mapping[str, Any]) ->
         "runs": [_run_record(g, datasets) for g in groups],
         "differences": differences(groups),
         "datasets": datasets,
+        "latency": ledgers(found.evaluations),
         "metrics": rows,
         "figures": [_figure_record(f) for f in figures],
         "reproduction": _block_record(block),

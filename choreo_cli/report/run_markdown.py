@@ -17,7 +17,13 @@ def page(doc: Mapping[str, Any]) -> str:
     parts = [_decision(doc["decision"])]
     if doc["comparison"] is not None:
         parts.append(_comparison(doc["comparison"]))
-    parts += [_runs(doc), _datasets(doc["datasets"]), _metrics(doc["metrics"]), _figures(doc["figures"])]
+    parts += [
+        _runs(doc),
+        _datasets(doc["datasets"]),
+        _latency(doc["latency"]),
+        _metrics(doc["metrics"]),
+        _figures(doc["figures"]),
+    ]
     parts += [_reproduction(doc["reproduction"]), _environment(doc["environment"]), _missing(doc["evidence"])]
     made = doc["created_by"]
     inputs = ", ".join(f"{i['schema']} {i['sha256'][:12]}" for i in made["inputs"])
@@ -142,6 +148,31 @@ def _metrics(rows: Sequence[Mapping[str, Any]]) -> str:
     ]  # fmt: skip
     head = ("metric", "of", "value", "95 % interval", "n", "chance", "p", "gate", "verdict")
     return "## Metrics against gates\n\n" + (table(head, lines) if lines else "MISSING: no figure was given.")
+
+
+def _latency(ledgers: Sequence[Mapping[str, Any]]) -> str:
+    parts = []
+    for ledger in ledgers:
+        lines = [f"### {text(ledger['session'])}", "", text(told_of(ledger))]
+        if not ledger["virtual"]:
+            head = ("stage [ms]", "p50", "p95", "p99", "max", "n")
+            rows = [(text(r["what"]), *(number(r[p]) for p in (*head[1:],))) for r in ledger["stages"]]
+            lines += ["", table(head, rows)]
+            if ledger["receivers"]:
+                apart = [(text(r["what"]), *(number(r[p]) for p in (*head[1:],))) for r in ledger["receivers"]]
+                lines += ["", "The receiver, apart from these:", "", table(("receiver [ms]", *head[1:]), apart)]
+        parts.append("\n".join([*lines, "", *(f"- {text(note)}" for note in ledger["notes"])]))
+    return "## Latency ledger\n\n" + "\n\n".join(parts) if parts else ""
+
+
+def told_of(ledger: Mapping[str, Any]) -> str:
+    """What holds for all stages of a performance: frames, missed, period, receiver, jitter."""
+    told = f"{number(ledger['frames'])} frames of {number(ledger['period_ms'])} ms, {number(ledger['missed'])} missed"
+    told += f", {number(ledger['held'])} held; receiver {ledger['receiver'] or 'none'}"
+    if ledger["virtual"]:
+        return told + "; played in virtual time, which takes none: no figure means anything."
+    jitter = ledger["jitter_ms"]
+    return told + ("." if jitter is None else f"; standard deviation of the sending intervals {number(jitter)} ms.")
 
 
 def _figures(figures: Sequence[Mapping[str, Any]]) -> str:

@@ -44,6 +44,7 @@ def page(doc: Mapping[str, Any], figures: Sequence[Figure]) -> bytes:
         decision_tone=DECISION_TONE,
         mark=words.MARK,
         hours=words.hours,
+        told_of=words.told_of,
         kind=words.kind,
         count=words.count,
         recipes=_by_recipe(doc["differences"]),

@@ -135,6 +135,17 @@ def _npz(path: Path, verdict: Verdict, hashed: bool) -> None:
     audio_npz.decode(Source.of(path).read_bytes(NPZ_BYTES), file=path)
 
 
+def _motion_npz(path: Path, verdict: Verdict, hashed: bool) -> None:
+    from formats import motion_npz
+
+    verdict.schema = motion_npz.MOTION_NPZ.schema
+    clip = motion_npz.decode(Source.of(path).read_bytes(NPZ_BYTES), file=path)
+    outside = motion_npz.out_of_range(clip.channels)
+    verdict.notes += [f"{name}: {n} values beyond the hard range" for name, n in outside.items()]
+    if clip.header.flags.get("inverted"):
+        verdict.notes.append("inverted: the pelvis is not upright in every frame")
+
+
 def _tensors(path: Path, verdict: Verdict, hashed: bool) -> None:
     from formats import tensors, wholeness
 
@@ -241,6 +252,7 @@ def _control_map(path: Path, verdict: Verdict, hashed: bool) -> None:
 _FAMILIES: dict[str, Callable[[Path, Verdict, bool], None]] = {
     "parquet": _parquet,
     "npz": _npz,
+    "motion_npz": _motion_npz,
     "npy": _npy,
     "tensors": _tensors,
     "png": _png,

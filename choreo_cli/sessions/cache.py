@@ -15,12 +15,13 @@ import msgspec
 
 from choreo_cli.sessions.scan import File
 from choreo_cli.sessions.sniff import READER_VERSION
-from formats.inventory import Row
+from formats.inventory import FORMAT, REASON, Row
 
 FRESH_NS = 2_000_000_000
 FLUSH = 500  # folders that wait for one transaction
 NAME = "discover.sqlite3"
 _SCHEMA = "CREATE TABLE IF NOT EXISTS folders (folder BLOB PRIMARY KEY, version TEXT, files BLOB) WITHOUT ROWID"
+_BESIDE = ("amc", "humanml3d")  # formats whose file needs another one in its folder
 Seen = tuple[str | None, Row]
 
 
@@ -104,6 +105,8 @@ class Cache:
             if f[0] not in seen or abs(self._started_ns - f[2]) < FRESH_NS or f[2] > self._started_ns:
                 continue
             sha, row = seen[f[0]]
+            if len(row) > REASON and row[FORMAT] in _BESIDE and row[REASON] is not None:
+                continue  # what it lacks may be put beside it without touching it
             if id(row) not in numbers:
                 numbers[id(row)] = len(rows)
                 rows.append(row)

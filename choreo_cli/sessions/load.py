@@ -44,6 +44,10 @@ def read(entry: Entry, roots: dict[str, Path]) -> object:
         from formats.foreign.openpose import read_folder
 
         return read_folder(sorted(path.glob("*.json")), fps=entry["meta"].get("fps"))
+    if entry["format"] == "choreo25":
+        from choreo_cli.motion.clip_stream import read_stream
+
+        return read_stream(path)
     reader = registry.by_format(entry["format"])
     if reader is None or reader.read is None:
         raise FormatError(f"{entry['format']} is not read yet", file=path)

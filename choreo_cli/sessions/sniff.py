@@ -18,23 +18,26 @@ from formats.foreign.source import HEAD_BYTES, Source
 from formats.inventory import FORMAT, Row, plain_row, row_of
 
 # Raised when a reader changes what it says of a file: cached facts of another version are not used.
-READER_VERSION = "2"
+READER_VERSION = "3"
 WHOLE = 4 * 2**20  # a file up to here is read once, for its hash and for its reader
 FRAME = "openpose"  # the format of one frame: a folder of them is one recording, looked at as a whole
 _CHUNK = 2**20
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0)
 _BLANK = b"\xef\xbb\xbf \t\r\n\x0b\x0c"
 _OWN = (b'{"schema":"choreo.', b'{\n "schema": "choreo.')
-_MAPPABLE = ("pose-json", "pose-jsonl", "pose-csv", "plain", "unknown", "empty")
-_MAP_SUFFIX = {"json": (".json",), "jsonl": (".jsonl", ".ndjson", ".json"), "csv": (".csv", ".tsv", ".txt")}
+_MAPPABLE = ("pose-json", "pose-jsonl", "pose-csv", "plain", "unknown", "empty", "joints-npy", "joints-npz",
+             "features-npz", "c3d", "trc", "mat")  # fmt: skip
+_MAP_SUFFIX = {"json": (".json",), "jsonl": (".jsonl", ".ndjson", ".json"), "csv": (".csv", ".tsv", ".txt"),
+               "array": (".npy", ".npz"), "markers": (".c3d", ".trc", ".mat")}  # fmt: skip
 
 # Which first bytes a format can have. Asking sixty readers about each of a hundred thousand small files costs more
 # than reading them; a format that is not named here is always asked. A test compares with asking everyone.
 _JSON = b"{["
 _MAGIC: dict[str, bytes] = {
     "wav": b"R", "avi": b"R", "aiff": b"F", "flac": b"f", "ogg": b"O", "opus": b"O", "mp3": b"I\xff", "aac": b"\xff",
-    "mkv": b"\x1a", "webm": b"\x1a", "midi": b"M", "mat": b"M", "trc": b"P", "smpl-npz": b"P", "features-npz": b"P",
-    "humanml3d": b"\x93", "fbx": b"K", "garmin-fit": b"\x0c\x0e", "smpl-pkl": b"\x80(c}]", "c3d": bytes(range(2, 65)),
+    "mkv": b"\x1a", "webm": b"\x1a", "midi": b"M", "mat": b"M", "smpl-npz": b"P", "features-npz": b"P",
+    "humanml3d": b"\x93", "joints-npy": b"\x93", "joints-npz": b"P", "fbx": b"K",
+    "garmin-fit": b"\x0c\x0e", "smpl-pkl": b"\x80(c}]", "c3d": bytes(range(2, 65)),
 }  # fmt: skip
 _TEXT: dict[str, bytes] = {
     **dict.fromkeys(
@@ -43,7 +46,7 @@ _TEXT: dict[str, bytes] = {
     **dict.fromkeys(("apple-health", "rekordbox-xml", "apple-music-xml"), b"<"),
     **dict.fromkeys(("e4", "garmin-events", "garmin-acc"), b"0123456789"),
     **dict.fromkeys(("e4-ibi", "tempo-text", "onset-text", "beat-text"), b"0123456789+-.#\"' ,;"),
-    "stepmania": b"#/", "bvh": b"hH\xff\xfe",
+    "stepmania": b"#/", "trc": b"P", "bvh": b"hH\xff\xfe",
 }  # fmt: skip
 _TABLES = ("heart-csv", "qom-csv", "mediapipe-csv", "coco-csv", "pose-csv")  # a header line with a delimiter
 _NO_NUL = (*_TABLES[:1], *_TABLES[2:], "e4", "garmin-events", "garmin-acc", "tempo-text", "onset-text", "beat-text")
@@ -159,7 +162,7 @@ def recognise(head: bytes, name: str, size: int) -> Reader:
     table = b"," in line or b";" in line or b"\t" in line or line[:1] == b"#"
     binary = b"\0" in head[:256]
     rare = (
-        b":units" in head or b":DEGREES" in head or b":FULLY-SPECIFIED" in head or b"TRACK 01 AUDIO" in head
+        any(word in head for word in (b":units", b":DEGREES", b":RADIANS", b":FULLY-SPECIFIED", b"TRACK 01 AUDIO"))
         or name.lower().endswith(_RARE_END)
     )  # fmt: skip
     for sniff, reader in _candidates(first, text[:1], head[4:8] in _BOXES, table, binary, rare):
@@ -216,7 +219,8 @@ def _mapped(source: Source, mapping: dict[str, Any]) -> Row | None:
     if source.suffix not in _MAP_SUFFIX.get(mapping["format"], ()) or not source.size:
         return None
     try:
-        facts = stream_facts(read_with_map(source, mapping), "pose", "mapped", {"map": mapping})
+        kind = "motion" if mapping["format"] in ("array", "markers") else "pose"
+        facts = stream_facts(read_with_map(source, mapping), kind, "mapped", {"map": mapping})
     except (FormatError, OSError, MemoryError):
         return None
     return row_of(facts)

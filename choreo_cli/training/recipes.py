@@ -12,6 +12,7 @@ RECIPES: dict[str, tuple[str, str]] = {
         "a branch of the trajectory lab: videos to forecast",
     ),
     "reward": ("choreo_cli.reflex.reward_recipe_torch", "M6: which of two clips a rater prefers"),
+    "lifting": ("choreo_cli.motion.lifting_recipe_torch", "2-D points of a body to its joints in space"),
 }
 
 

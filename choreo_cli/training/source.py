@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from choreo_cli.errors import NoInputError
 
@@ -39,3 +40,15 @@ def manifest_of(source: Path, reads: Sequence[str]) -> Path | None:
             f"the training in {source} is not finished", hint="give its own command again: it goes on from there"
         )
     return next((file for file in others if file.is_file()), None)
+
+
+def stands_alone(module: Any, config: Any, options: Mapping[str, Any]) -> bool:
+    """Whether a recipe needs no input: it makes its own material, or an option names it. Most recipes never do.
+
+    Args:
+        module: The lane's module; `needs_no_input(config, options)` is there if it may stand alone.
+        config: Resolved configuration.
+        options: Recipe options by name.
+    """
+    alone = getattr(module, "needs_no_input", None)
+    return alone is not None and bool(alone(config, options))

@@ -17,6 +17,7 @@ from choreo_cli.trajectory.moments import FLOOR_SHARE, PEAK_SHARE, PER_FRAME
 FEATURES = 512
 CAMERA = 12
 ENCODERS = ("moments", "i3d", "slowfast", "dualpath", "strided")
+WIDTH_AT = 0.5  # of a map's height: what is above tells how large the dot is, without its trail
 SLOW_EVERY, FAST_SHARE = 4, 8  # frames of the slow path, and channels of the fast one as a part of the slow one's
 
 
@@ -180,7 +181,7 @@ class _Half(nn.Module):
 class Strided(nn.Module):
     """A CNN without a layer at full resolution, which keeps position: stride, coordinate channels, soft-argmax.
 
-    The first layer sees RGB, over the brightest pixel of the video, and two channels of coordinates with stride 2. From
+    The first layer sees RGB, each over its brightest pixel in the video, and two channels of coordinates with stride 2. From
     it come heat maps of every frame, whose centres of mass are the places of what was seen, and a pyramid of strided
     convolutions; an MLP reads both. Frames are folded into the batch: a 2-D convolution is the (1, k, k) one, faster.
 
@@ -199,9 +200,9 @@ class Strided(nn.Module):
             nn.Conv2d(2 * width, 4 * width, 3, 2, 1), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(4), nn.Flatten(),
             nn.Linear(64 * width, 4 * width), nn.GELU(),
         )  # fmt: skip
-        self.place = nn.Linear(5 * maps, 3)
+        self.place = nn.Sequential(nn.Linear(6 * maps, 64), nn.GELU(), nn.Linear(64, 3))
         self.out = nn.Sequential(
-            nn.Linear(SHOWN * (5 * maps + 3 + 4 * width), 256), nn.GELU(), nn.Linear(256, 256), nn.GELU(),
+            nn.Linear(SHOWN * (6 * maps + 3 + 4 * width), 256), nn.GELU(), nn.Linear(256, 256), nn.GELU(),
             nn.Linear(256, FEATURES), nn.GELU(),
         )  # fmt: skip
         # The maps begin as blobs where the light is: a random map is flat, and its centre of mass teaches nothing.
@@ -218,7 +219,7 @@ class Strided(nn.Module):
     def look(self, videos: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, 512), and where each frame's dot is, (B, T, 3): x, y in -1..1 and its size, see `places`."""
         b, t, _, h, w = videos.shape
-        bright = videos.flatten(1).amax(1).clamp(min=1 / 255).reshape(b, 1, 1, 1, 1)
+        bright = videos.amax((1, 3, 4), keepdim=True).clamp(min=1 / 255)
         x = (videos / bright).flatten(0, 1)
         down, across = torch.meshgrid(_line(h, x), _line(w, x), indexing="ij")
         place = torch.stack([across, down]).expand(b * t, 2, h, w)
@@ -229,18 +230,20 @@ class Strided(nn.Module):
         return self.out(every.reshape(b, -1)), seen.reshape(b, t, 3)
 
     def _places(self, heat: Tensor) -> Tensor:
-        """Centre of mass, spread, height and light of every map of every frame: (B T, maps * 5)."""
+        """Centre of mass, spread, height, light and width of every map of every frame: (B T, maps * 6)."""
         _, m, h, w = heat.shape
         flat = heat.flatten(2)
         highest = flat.amax(-1, keepdim=True).clamp(min=1e-3)
-        share = torch.softmax(flat / highest * self.sharp.reshape(m, 1), dim=-1)
+        level = flat / highest
+        share = torch.softmax(level * self.sharp.reshape(m, 1), dim=-1)
         across, down = _line(w, heat).repeat(h), _line(h, heat).repeat_interleave(w)
         # Three sums over the places as one product.
         sums = share @ torch.stack([across, down, across**2 + down**2], dim=-1)
         x, y = sums[..., 0], sums[..., 1]
         spread = (sums[..., 2] - x**2 - y**2).clamp(min=0).add(1e-6).sqrt()
-        light = flat.relu().sum(-1).add(1e-3).sqrt() / h
-        return torch.stack([x, y, spread, highest[..., 0], light], dim=-1).flatten(1)
+        light = flat.relu().sum(-1).add(1e-3).sqrt() / 8
+        wide = (level - WIDTH_AT).relu().sum(-1).add(1e-3).sqrt() / 4
+        return torch.stack([x, y, 4 * spread, highest[..., 0].sqrt(), light, wide], dim=-1).flatten(1)
 
 
 def _line(n: int, like: Tensor) -> Tensor:

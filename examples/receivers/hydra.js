@@ -10,7 +10,11 @@ if (state.url !== url) {
   const listen = () => {
     if (state.url !== url) return;
     state.socket = new WebSocket(url);
-    state.socket.onmessage = (message) => Object.assign(state, JSON.parse(message.data).controls);
+    state.socket.onmessage = (message) => {
+      const { seq, controls } = JSON.parse(message.data);
+      Object.assign(state, controls);
+      if (seq !== undefined) state.socket.send(JSON.stringify({ ack: seq })); // for the latency ledger
+    };
     state.socket.onclose = () => setTimeout(listen, 1000);
   };
   listen();

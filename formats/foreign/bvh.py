@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from formats.errors import FormatError
-from formats.foreign.model import F64, I64, Facts, PoseStream
+from formats.foreign.body import Scaling
+from formats.foreign.model import F64, Facts, PoseStream
+from formats.foreign.number_block import parse_numbers, tokens_per_line
 from formats.foreign.pose_clock import frame_times, rate_of, snap_rate
 from formats.foreign.registry import Reader
 from formats.foreign.source import Source
@@ -210,7 +211,7 @@ def _rows(clip: BvhClip, block: bytes, first_line: int, declared: int, file: Pat
         clip.assumptions.append(
             "commas in numbers taken as decimal points" if b"." in block else "commas separate values"
         )
-    counts, lines = _tokens_per_line(block)
+    counts, lines = tokens_per_line(block)
     if counts.sum() > MAX_VALUES:
         raise FormatError(f"more than {MAX_VALUES} values", file=file)
     wrong = np.flatnonzero(counts != n)
@@ -221,29 +222,10 @@ def _rows(clip: BvhClip, block: bytes, first_line: int, declared: int, file: Pat
         if wrong[0] != len(counts) - 1 or counts[wrong[0]] > n:
             raise FormatError(f"{counts[wrong[0]]} values where the channels need {n}", file=file, row=row)
         clip.problems.append(f"truncated: line {row} has {counts[wrong[0]]} of {n} values and is dropped")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        try:
-            values = np.fromstring(block, dtype=np.float64, sep=" ") if len(counts) else np.empty(0)
-        except ValueError:
-            values = np.empty(0)
+    values = parse_numbers(block, counts)
     if len(values) != counts.sum():
         _find_bad(block, first_line, file)
     return np.asarray(values[: len(values) // n * n].reshape(-1, n))
-
-
-def _tokens_per_line(block: bytes) -> tuple[I64, I64]:
-    """Values in each line that has any, and those lines' indices."""
-    raw = np.frombuffer(block, np.uint8)
-    if not len(raw):
-        return np.empty(0, np.int64), np.empty(0, np.int64)
-    blank = raw <= 32
-    start = ~blank
-    start[1:] &= blank[:-1]
-    starts = np.flatnonzero(start)
-    line = np.searchsorted(np.flatnonzero(raw == 10), starts)
-    lines, counts = np.unique(line, return_counts=True)
-    return counts.astype(np.int64), lines.astype(np.int64)
 
 
 def _find_bad(block: bytes, first_line: int, file: Path) -> None:
@@ -276,14 +258,24 @@ def _choose_root(clip: BvhClip) -> None:
     clip.problems.append(f"several_roots: {len(roots)} skeletons, {clip.joints[0].name!r} is used")
 
 
-def _stream(source: Source, clip: BvhClip, fps: float | None, step: int = 1) -> tuple[PoseStream, dict[str, object]]:
-    from formats.foreign.bvh_rigs import canonical_pose
+def _stream(clip: BvhClip, fps: float | None, scaling: Scaling, step: int) -> tuple[PoseStream, dict[str, object]]:
+    from formats.foreign.bvh_kinematics import idle_positions, joint_positions
+    from formats.foreign.rigs import Tree, canonical_pose
 
     values = clip.values[::step] if step > 1 else clip.values
-    pose = canonical_pose(clip, values)
     rate = rate_of(fps) or clip.rate
     origin = "user" if rate_of(fps) else "header" if clip.rate else "none"
     notes = ["time rebuilt from i/fps" if rate else "time unknown: t_us counts frames, give the rate"]
+    if clip.rate and origin == "header" and abs(clip.frame_time * clip.rate[0] / clip.rate[1] - 1) > 1e-9:
+        notes.append(f"rate: {1 / clip.frame_time:.7g} fps found, {clip.rate[0] / clip.rate[1]:.7g} used")
+    if idle_positions(clip):
+        notes.append("zero position channels ignored, OFFSET kept")
+    tree = Tree([j.name for j in clip.joints], [j.parent for j in clip.joints])
+    hz = rate[0] / rate[1] if rate else None
+    rest = np.zeros((len(clip.joints), 3))
+    for i, joint in enumerate(clip.joints):
+        rest[i] = np.array(joint.offset) + (rest[joint.parent] if joint.parent >= 0 else 0.0)
+    pose = canonical_pose(tree, joint_positions(clip, values), rest, scaling, hz, sample=step > 1)
     t_us = frame_times(np.arange(len(values), dtype=np.int64) * step, rate)
     stream = PoseStream(
         t_us=t_us, xyz=pose.xyz, joints=pose.joints, units=pose.units, up=pose.up, rate=rate, rate_source=origin,
@@ -292,25 +284,31 @@ def _stream(source: Source, clip: BvhClip, fps: float | None, step: int = 1) -> 
     return stream, pose.meta
 
 
-def read(source: Source, fps: float | None = None) -> PoseStream:
-    """Read a BVH as the 22 canonical joints in metres (source joints where the rig is not recognised).
+def read(
+    source: Source, fps: float | None = None, *, scale: float | None = None, height: float | None = None
+) -> PoseStream:
+    """Read a BVH as the 22 canonical joints in metres, y up (source joints where the rig is not recognised).
 
     Args:
         source: The file.
         fps: Overrides the file's Frame Time.
+        scale: Metres per source unit, instead of a guess from the skeleton's height.
+        height: Stature in metres, instead of a guess.
 
     Raises:
         FormatError: the file is broken; the line is named.
     """
-    return _guarded(source, fps, 1)[0]
+    return _guarded(source, fps, Scaling(scale, height), 1)[0]
 
 
-def _guarded(source: Source, fps: float | None, sample: int) -> tuple[PoseStream, BvhClip, dict[str, object]]:
+def _guarded(
+    source: Source, fps: float | None, scaling: Scaling, sample: int
+) -> tuple[PoseStream, BvhClip, dict[str, object]]:
     """The stream of every `len // sample`-th frame (1: all), the clip and the rig's facts."""
     try:
         clip = parse(source)
         step = max(1, len(clip.values) // sample) if sample > 1 else 1
-        stream, meta = _stream(source, clip, fps, step)
+        stream, meta = _stream(clip, fps, scaling, step)
     except (ValueError, IndexError, KeyError, OverflowError, RecursionError, TypeError) as e:
         raise FormatError(f"not a BVH: {type(e).__name__}", file=source.path) from e
     return stream, clip, meta
@@ -318,7 +316,7 @@ def _guarded(source: Source, fps: float | None, sample: int) -> tuple[PoseStream
 
 def facts(source: Source) -> Facts:
     """The facts of a BVH; forward kinematics only of a sample of its frames."""
-    stream, clip, meta = _guarded(source, None, 200)
+    stream, clip, meta = _guarded(source, None, Scaling(), 200)
     n = len(clip.values)
     rate = clip.rate
     return Facts(

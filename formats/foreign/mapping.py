@@ -1,4 +1,4 @@
-"""A map from anyone's own JSON or CSV keys to poses: `choreo inspect --suggest-map` writes one, `--map` reads it."""
+"""A map from anyone's keys, arrays or markers to poses: `choreo inspect --suggest-map` writes one, `--map` reads it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 from formats import jsonstrict
 from formats.errors import ConfigFileError, FormatError
 from formats.foreign.joints import CANONICAL
+from formats.foreign.mapping_arrays import ARRAYS, check_array_map, read_array_with_map
 from formats.foreign.model import PoseStream
 from formats.foreign.pose_build import Hints, build
 from formats.foreign.pose_clock import rate_of
@@ -40,7 +41,7 @@ _JOINTS: dict[str, tuple[type, ...]] = {
     "up": (str, type(None)), "map": (dict, type(None)),
 }  # fmt: skip
 _CHOICES = {
-    "format": ("json", "jsonl", "csv"), "unit": ("s", "ms", "us", "ns", "iso", "frame"),
+    "format": ("json", "jsonl", "csv", *ARRAYS), "unit": ("s", "ms", "us", "ns", "iso", "frame"),
     "layout": ("dict", "list", "flat"),
     "units": ("m", "cm", "mm", "in", "px", "norm"), "up": ("+x", "-x", "+y", "-y", "+z", "-z", "x", "y", "z"),
 }  # fmt: skip
@@ -68,6 +69,8 @@ def _load(path: str | Path) -> dict[str, Any]:
         tree = yaml.compose(text, Loader=yaml.SafeLoader)
         document = yaml.safe_load(text)
     except yaml.MarkedYAMLError as e:
+        if text.lstrip().startswith("{"):  # JSON that is no YAML, such as one indented with tabs
+            return check_map(jsonstrict.loads(text.encode(), file=path), file=path)
         row = e.problem_mark.line + 1 if e.problem_mark else None
         raise FormatError(f"not YAML: {e.problem or e.context}", file=path, row=row) from None
     except (yaml.YAMLError, RecursionError, ValueError) as e:
@@ -101,6 +104,8 @@ def check_map(document: Any, *, file: str | Path | None = None, lines: dict[str,
     where = lines or {}
     if not isinstance(document, dict):
         raise FormatError("a map is a set of keys: format, frames, time, joints", file=file)
+    if document.get("format") in ARRAYS:
+        return check_array_map(document, file)
     _section(document, "", _TOP, file, where)
     for part, keys in (("time", _TIME), ("joints", _JOINTS)):
         if part not in document:
@@ -150,6 +155,8 @@ def read_with_map(source: Source, mapping: dict[str, Any]) -> PoseStream:
         FormatError: the map is wrong, or the file does not hold what it says; the missing key is named.
     """
     check_map(mapping)
+    if mapping["format"] in ARRAYS:
+        return read_array_with_map(source, mapping)
     joints, time = mapping["joints"], mapping["time"]
     try:
         raw = _table(source, mapping) if mapping["format"] == "csv" else _document(source, mapping)

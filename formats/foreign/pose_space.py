@@ -126,6 +126,16 @@ def _turn(xyz: F64, up: str) -> F64:
     return np.stack([y, -x, z], axis=-1) if up == "-x" else xyz
 
 
+def turn_up(xyz: F64, up: str) -> F64:
+    """(..., 3) positions turned so that the direction `up` (`+z`, `-y`...) becomes +y; proper rotations only."""
+    x, y, z = xyz[..., 0], xyz[..., 1], xyz[..., 2]
+    if up == "+z":
+        return np.stack([x, z, -y], axis=-1)
+    if up == "-y":
+        return np.stack([x, -y, -z], axis=-1)
+    return _turn(xyz, up)
+
+
 def _up_word(word: str) -> str | None:
     text = word.lower().replace("up", "").strip(" _-axis") if len(word) > 2 else word.lower()
     sign = "-" if word.strip().startswith("-") or "down" in word.lower() else "+"

@@ -10,9 +10,10 @@ from formats.foreign.model import Facts
 from formats.foreign.source import Source
 
 MODULES = (
-    "apple_health", "arkit", "audio", "beat_text", "bvh", "cue", "empatica", "features_npz", "garmin", "heart_csv",
-    "keypoints", "midi_tempo", "mocap_other", "openpose", "plain", "playlist_xml", "playlists", "pose_log", "qom",
-    "session_meta", "stepmania", "vision",
+    "amass", "apple_health", "arkit", "asf_amc", "audio", "beat_text", "bvh", "c3d", "cue", "empatica",
+    "features_npz", "garmin", "heart_csv", "humanml3d", "joint_arrays", "keypoints", "mat_mocap", "midi_tempo",
+    "mocap_other", "openpose", "plain", "playlist_xml", "playlists", "pose_log", "qom", "session_meta", "smpl",
+    "stepmania", "trc", "vision", "motion_clip",
 )  # fmt: skip
 
 
@@ -56,3 +57,12 @@ def recognise(head: bytes, name: str, size: int) -> Reader:
 def by_format(name: str) -> Reader | None:
     """The reader of a format named in an inventory."""
     return next((r for r in load() if r.format == name), None)
+
+
+def options_of(reader: Reader) -> frozenset[str]:
+    """What a reader may be told besides the file: of `fps scale height body part sequence` those its `read` takes."""
+    from inspect import signature
+
+    if reader.read is None:
+        return frozenset()
+    return frozenset(n for n, p in signature(reader.read).parameters.items() if p.default is not p.empty)

@@ -157,7 +157,7 @@ def test_a_killed_performance_is_there_with_the_next_one(tmp_path: Path, choreo:
     child = started("--out", "loop:", "-o", "live", cwd=tmp_path)
     home = tmp_path / "live"
     end = time.monotonic() + 20
-    while time.monotonic() < end and not any(p.stat().st_size > 20_000 for p in home.rglob("*") if p.is_file()):
+    while time.monotonic() < end and not any(p.stat().st_size > 20_000 for p in home.rglob(".journal.bin")):
         time.sleep(0.05)
     child.kill()
     child.communicate()

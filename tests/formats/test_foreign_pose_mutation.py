@@ -18,7 +18,7 @@ from test_foreign_openpose import person
 from test_foreign_pose_log import POSES, STAMPS, as_dict, as_list, as_xyz
 
 from formats.errors import FormatError
-from formats.foreign import arkit, bvh, keypoints, mapping, mocap_other, openpose, pose_log, qom, vision
+from formats.foreign import amass, arkit, bvh, keypoints, mapping, openpose, pose_log, qom, vision
 from formats.foreign.mapping_suggest import suggest_map
 from formats.foreign.model import Facts, PoseStream, Series
 from formats.foreign.source import Source
@@ -52,8 +52,6 @@ def seeds() -> dict[str, tuple[str, bytes, list[Reading]]]:
         for n in ("root", "neck", "leftShoulder", "rightShoulder", "leftHip", "rightHip")
     }
     ark = [{"timestamp": 1.7e9 + i, **ARKIT_SHAPES["columns"](names, body(1, 91, 3, 1, 2)[0])} for i in range(2)]
-    head = bytearray(1024)
-    head[0:2] = b"\x02\x50"
     return {
         "jsonl": ("a.jsonl", lines.encode(), [pose_log.read_json, pose_log.READERS[0].facts, suggest_map]),
         "json": ("a.json", document.encode(), [pose_log.read_json, pose_log.READERS[1].facts, suggest_map]),
@@ -69,9 +67,6 @@ def seeds() -> dict[str, tuple[str, bytes, list[Reading]]]:
         "qom": ("a.csv", b"frame,time_s,qom,centroid_x\n" + b"".join(b"%d,%.2f,0.5,200.1\n" % (i, i / 25) for i in range(30)), [qom.read, qom.facts]),
         "bvh": ("a.bvh", Rig(n=4).text().encode(), [bvh.read, bvh.facts]),
         "bvh six": ("a.bvh", Rig(n=3).text(six=True, zero_root=True).encode(), [bvh.read]),
-        "c3d": ("a.c3d", bytes(head), [mocap_other.READERS[-1].facts]),
-        "trc": ("a.trc", b"PathFileType\t4\t(X/Y/Z)\ta.trc\nDataRate\tCameraRate\tNumFrames\tNumMarkers\tUnits\n100\t100\t9\t3\tmm\n", [mocap_other.READERS[2].facts]),
-        "npy": ("a.npy", b"\x93NUMPY\x01\x00v\x00{'descr': '<f4', 'fortran_order': False, 'shape': (9, 263), }" + b" " * 50, [lambda s: mocap_other.npy_facts(s)]),
         "map": ("a.yaml", b"format: json\nframes: a\ntime: {key: t}\njoints:\n  layout: dict\n  axes: [x, y]\n  map: {a: head}\n", [lambda s: mapping.load_map(s.path)]),
         "mapped": ("a.json", shapes()["list"][1].encode()[:3000] + b"", [suggest_map]),
     }  # fmt: skip
@@ -155,7 +150,7 @@ def bombs() -> dict[str, tuple[str, bytes, Reading]]:
         "joints without end": ("a.bvh", b"HIERARCHY\n" + b"ROOT a\n{\nJOINT b\n{\n" * 2000 + b"\nMOTION\nFrames: 1\nFrame Time: 1\n1\n", bvh.read),
         "a row of a million numbers": ("a.bvh", Rig(n=1).text().encode() + b"1 " * 1_000_000, bvh.read),
         "a billion frames declared": ("a.bvh", Rig(n=2).text(frames=999_999_999).encode(), bvh.read),
-        "zip of nothing": ("a.npz", b"PK\x03\x04" + bytes(2000), mocap_other.amass_facts),
+        "zip of nothing": ("a.npz", b"PK\x03\x04" + bytes(2000), amass.facts),
     }  # fmt: skip
 
 

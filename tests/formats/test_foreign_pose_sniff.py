@@ -8,13 +8,31 @@ from pathlib import Path
 
 import pytest
 
-from formats.foreign import arkit, bvh, keypoints, mocap_other, openpose, pose_log, qom, vision
+from formats.foreign import (
+    amass,
+    arkit,
+    asf_amc,
+    bvh,
+    c3d,
+    humanml3d,
+    joint_arrays,
+    keypoints,
+    mat_mocap,
+    mocap_other,
+    openpose,
+    pose_log,
+    qom,
+    smpl,
+    trc,
+    vision,
+)  # fmt: skip
 from formats.foreign.pose_sniff import classify
 from formats.foreign.registry import Reader
 from formats.foreign.source import Source
 
 READERS: list[Reader] = sorted(
-    (r for m in (bvh, openpose, keypoints, arkit, vision, qom, mocap_other, pose_log) for r in m.READERS), key=lambda r: r.order
+    (r for m in (bvh, openpose, keypoints, arkit, vision, qom, mocap_other, pose_log, amass, asf_amc, c3d, humanml3d,
+                 joint_arrays, mat_mocap, smpl, trc) for r in m.READERS), key=lambda r: r.order
 )  # fmt: skip
 CLAIMED = {
     ".bvh": {"bvh"}, ".asf": {"asf"}, ".amc": {"amc"}, ".c3d": {"c3d"}, ".trc": {"trc"}, ".mat": {"mat"}, ".pkl": {"smpl-pkl"},

@@ -106,33 +106,6 @@ def udp_is_bound(port: int) -> bool:
     return False
 
 
-JACK_NAMES = tuple(f"choreo-test-{k}" for k in range(1, 4))
-"""A server that was killed keeps its entry among the eight of this machine until one of the same name starts: few names."""
-
-
-@contextlib.contextmanager
-def jack_server(folder: Path, rate: int = 48_000, period: int = 256) -> Iterator[dict[str, str]]:
-    """A JACK dummy server under a name of its own; yields the environment its clients need."""
-    need("jackd")
-    log = folder / "jackd.log"
-    for name in JACK_NAMES:
-        env = {"JACK_NO_AUDIO_RESERVATION": "1", "JACK_NO_START_SERVER": "1", "JACK_DEFAULT_SERVER": name}
-        # -S: the asynchronous mode loses MIDI events at small periods. -t: a client that ended without a word is
-        # waited for ten times as long as this; with the usual 500 ms the server would stand still for five seconds.
-        argv = ["jackd", "-S", "-r", "-t", "50", "-n", name, "-d", "dummy", "-r", str(rate), "-p", str(period)]
-        with process(argv, log, env, patience_s=12) as running:
-            time.sleep(0.2)
-            if running.poll() is None:
-                wait_for("jackd", lambda env=env: _jack_answers(env), 10, log)  # type: ignore[misc]
-                yield env
-                return
-    pytest.skip(f"jackd does not start here: {log.read_text(errors='replace')[-200:]}")
-
-
-def _jack_answers(env: Mapping[str, str]) -> bool:
-    return "system:playback_1" in jack_ports(env)
-
-
 def jack_ports(env: Mapping[str, str]) -> list[str]:
     """Names of all ports of that server."""
     listed = subprocess.run(

@@ -13,6 +13,7 @@ import pytest
 from loop_material import Script, Told, dance, made, rows_of
 
 from choreo_cli.errors import ConfigError, ExitCode, UsageError
+from choreo_cli.live import opening
 from choreo_cli.live import performance as live
 from choreo_cli.live.clock import VirtualClock
 from choreo_cli.live.loopback import LoopbackPort
@@ -73,8 +74,8 @@ def performance(
         made = sources[spec]
         return [made(how["relay"]) if callable(made) else made]
 
-    monkeypatch.setattr(live, "open_source", opened)
-    monkeypatch.setattr(live, "open_ports", lambda *_: list(out))
+    monkeypatch.setattr(opening, "open_source", opened)
+    monkeypatch.setattr(opening, "open_ports", lambda *_, **__: list(out))
     told: Any = Told()
     show = Show(source=list(sources), transport=tempo or Tempo(), engine="numpy", planner=True)
     return live.Performance(show, live.Around(speed=0), told)
@@ -294,7 +295,7 @@ def test_a_leader_without_its_source_names_what_to_add(show: Show, words: str) -
 @pytest.mark.parametrize(("leader", "words"), [("osc", "osc:PORT"), ("audio", "audio:FILE")])
 def test_a_leader_whose_beat_no_source_gives_is_refused(leader: str, words: str) -> None:
     with pytest.raises(UsageError, match=f"--leader {leader}") as caught:
-        live.sources_of(Show(source="demo", transport=Tempo(leader=leader)), live.Around(speed=0))  # type: ignore[arg-type]
+        opening.sources_of(Show(source="demo", transport=Tempo(leader=leader)), live.Around(speed=0))  # type: ignore[arg-type]
     assert words in str(caught.value.hint)
 
 
@@ -306,9 +307,9 @@ def test_sound_gives_beats_only_when_it_leads(tmp_path: Path) -> None:
         out.setparams((1, 2, 22050, 0, "NONE", ""))
         out.writeframes(bytes(2 * 22050))
     show = Show(source=["demo", f"audio:{file}"], transport=Tempo(leader="audio"))
-    body_source, sound = live.sources_of(show, live.Around(speed=0))
+    body_source, sound = opening.sources_of(show, live.Around(speed=0))
     assert "beat" in sound.kinds and isinstance(body_source, WithoutBeats)
-    _, sound = live.sources_of(Show(source=show.source), live.Around(speed=0))
+    _, sound = opening.sources_of(Show(source=show.source), live.Around(speed=0))
     assert sound.kinds == ("audio",)
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from loop_material import Script, Told, dance, made, rows_of
 
 from choreo_cli.errors import UsageError
+from choreo_cli.live import opening
 from choreo_cli.live import performance as live
 from choreo_cli.live.clock import MonotonicClock, VirtualClock
 from choreo_cli.live.clock_out import ClockOut
@@ -208,8 +209,8 @@ def test_ports_without_a_clock_are_left_out() -> None:
 def playing(monkeypatch: pytest.MonkeyPatch, port: Any, seconds: float, tempo: Tempo) -> live.Performance:
     frames = dance(round(seconds * 50))
     frames[:, 10] = np.nan
-    monkeypatch.setattr(live, "open_source", lambda spec, **_: [Script(rows_of(frames))])
-    monkeypatch.setattr(live, "open_ports", lambda *_: [port])
+    monkeypatch.setattr(opening, "open_source", lambda spec, **_: [Script(rows_of(frames))])
+    monkeypatch.setattr(opening, "open_ports", lambda *_, **__: [port])
     told: Any = Told()
     return live.Performance(Show(source="x", transport=tempo, engine="numpy"), live.Around(speed=0), told)
 

@@ -16,11 +16,11 @@ from choreo_cli.live.osc_port import OscPort
 from choreo_cli.live.port import Cue, Outgoing
 from formats.control_map import DEFAULT
 from formats.packets import CONTROLS
+from tests.live.jack_server import jack_server
 from tests.live.receiver_bench import (
     RECEIVERS,
     free_port,
     jack_ports,
-    jack_server,
     need,
     process,
     udp_is_bound,

@@ -18,6 +18,7 @@ from choreo_cli.live.guards import LONGEST_S, Guards
 from choreo_cli.live.port import Outgoing
 from formats.control_map import DEFAULT, Clamp, Control, ControlMap, Ease
 from formats.packets import CONTROL_BOUNDS, CONTROLS, ControlPacket, check
+from tests.nightly import size
 
 TOP = Path(__file__).resolve().parents[2]
 NAN, INF = math.nan, math.inf
@@ -418,7 +419,7 @@ def test_five_minutes_of_everything_at_once() -> None:
 
 @pytest.mark.slow
 def test_eight_hours_of_everything_at_once() -> None:
-    storm(2, 8 * 3600.0)
+    storm(2, size(8 * 3600))
 
 
 def test_float32_never_passes_a_bound_that_it_cannot_hold() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from choreo_cli.live.osc import MAX_PACKET, Decoder, OscError, decode
 from tests.live.osc_material import GOOD, KILLERS, Mutator
+from tests.nightly import size
 
 SECOND = 1.0
 
@@ -67,7 +68,7 @@ def test_10000_hostile_packets() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0])
 def test_100000_hostile_packets(seed: int) -> None:
-    campaign(100_000, seed)
+    campaign(size(100_000), seed)
 
 
 @settings(derandomize=True, deadline=None, max_examples=1000, database=None)

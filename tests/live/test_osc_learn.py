@@ -12,7 +12,8 @@ import pytest
 from choreo_cli.errors import UnavailableError
 from choreo_cli.live.clock import SECOND_NS
 from choreo_cli.live.osc import Message, encode, encode_bundle
-from choreo_cli.live.osc_learn import MAX_ADDRESSES, RECOGNISED, Learner, listen, propose, rows
+from choreo_cli.live.osc_guess import RECOGNISED, propose
+from choreo_cli.live.osc_learn import MAX_ADDRESSES, Learner, listen, rows
 from choreo_cli.live.osc_presets import PRESETS, parse_map
 
 
@@ -93,7 +94,7 @@ def test_made_up_addresses_do_not_fill_the_memory() -> None:
     for k in range(3000):
         learner.take(encode(f"/{k}", [1.0] * 200), k)
     assert (len(learner.heard), learner.overlooked) == (MAX_ADDRESSES, 3000 - MAX_ADDRESSES)
-    assert len(learner.heard["/0"].low) == 64
+    assert len(learner.heard["/0"].low) == 128
 
 
 def test_it_listens_until_it_is_stopped() -> None:
@@ -102,7 +103,7 @@ def test_it_listens_until_it_is_stopped() -> None:
         number = free.getsockname()[1]
     stop = threading.Event()
     found: list[Learner] = []
-    thread = threading.Thread(target=lambda: found.append(listen(30, port=number, stop=stop)))
+    thread = threading.Thread(target=lambda: found.append(listen(30, port=number, stop=stop.is_set)))
     thread.start()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         for _ in range(5):

@@ -24,13 +24,13 @@ from choreo_cli.live.calibrate_latency import find_onsets, switch
 from choreo_cli.live.midi import MidiPort
 from choreo_cli.live.websocket import WebSocketPort
 from formats.control_map import DEFAULT
+from tests.live.jack_server import jack_server
 from tests.live.receiver_bench import (
     RECEIVERS,
     Audio,
     centroid,
     first_sound,
     hear,
-    jack_server,
     need,
     plateaus,
     play,
@@ -110,10 +110,12 @@ def test_the_sound_of_strudel_follows_every_control_by_websocket(page: tuple[Pat
         audio, rate, _ = recorded(
             page, f"patch=core&address={port.url}", seconds_of(holds), lambda: play(port, holds), tmp_path
         )
+        acks = port.facts()["acks"]
     finally:
         port.close()
     heard = hear(audio, rate, holds, (2.5, 7))
-    print(f"Strudel by WebSocket: {heard}")
+    print(f"Strudel by WebSocket: {heard}; {acks} frames confirmed by the page")
+    assert acks > 100, "the page says which frames it has"
 
     assert all(a > b for a, b in pairwise(heard.levels)), heard
     assert heard.levels[0] > 10 * heard.levels[-1], heard

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from choreo_cli.live.osc_port import OscPort
+from tests.live.jack_server import jack_server
 from tests.live.receiver_bench import (
     RECEIVERS,
     free_port,
     hear,
-    jack_server,
     need,
     play,
     process,

@@ -149,7 +149,29 @@ def test_supercollider_hears_every_control() -> None:
 def test_strudel_reads_every_control_from_the_state() -> None:
     text = (STRUDEL / "connect.txt").read_text()
     assert re.findall(r"^const (\w+) = ref\(\(\) => state\.(\w+)\);$", text, re.M) == [(n, n) for n in CONTROLS]
-    assert "setcpm(state.cpm * " in text and "JSON.parse(message.data).controls" in text
+    assert "setcpm(state.cpm * " in text and "Object.assign(state, controls)" in text
+
+
+@pytest.mark.parametrize("file", [STRUDEL / "connect.txt", RECEIVERS / "hydra.js"], ids=lambda p: p.name)
+def test_pages_confirm_what_they_have(file: Path) -> None:
+    """Run by node with a socket that is a stub: every frame is answered with its number, a cue is not."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("node is not installed (apt package nodejs)")
+    text = file.read_text()
+    code = text[text.index("const url") : text.index("state.told = 0" if file.suffix == ".txt" else "// Lines by")]
+    stub = """
+const sent = [];
+globalThis.window = globalThis; globalThis.setcpm = () => {};
+globalThis.WebSocket = class { constructor() { globalThis.made = this; } send(t) { sent.push(t); } close() {} };
+"""
+    tell = """
+made.onmessage({ data: '{"t":1,"seq":7,"controls":{"density":0.25}}' });
+made.onmessage({ data: '{"cue":{"kind":"plan","name":"drop"}}' });
+console.log(JSON.stringify([sent, state.density]));
+"""
+    done = subprocess.run([node, "-e", stub + code + tell], capture_output=True, text=True, timeout=30, check=True)
+    assert json.loads(done.stdout) == [['{"ack":7}'], 0.25]
 
 
 def test_strudel_reads_the_controllers_of_the_default_map() -> None:

@@ -185,7 +185,9 @@ def test_inventory_tells_what_is_there_and_what_could_not_be_asked(monkeypatch: 
         "osc 9000: port 9000 is taken: stop the other program",
     ]
     text = "\n".join(found.lines())
-    assert "--source 'portaudio:Built-in Microphone'" in text and "sensors heard: lsl\n  none" in text
+    assert "--source 'portaudio:Built-in Microphone'" in text
+    assert "sensors heard in 0.01 s (osc 57120, lsl)\n  --source /gyrosc/gyro fff 50.0/s\n" in text
+    assert "sensors heard in 0 s\n  none" in "\n".join(inventory.Inventory().lines())
     assert set(found.to_dict()) == {"midi", "audio", "sensors", "remarks"}
 
 

@@ -124,8 +124,8 @@ def test_a_lesson_on_disk_is_what_was_danced(tmp_path: Path) -> None:
 def test_faders_over_osc_are_heard_one_by_one() -> None:
     from choreo_cli.live.assemble import Assembler
     from choreo_cli.live.clock import VirtualClock
+    from choreo_cli.live.opening import targets_of
     from choreo_cli.live.osc import encode
-    from choreo_cli.live.performance import targets_of
     from choreo_cli.live.show import Show
 
     clock, ear = VirtualClock(), targets_of(Show(targets="osc:0"))

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from choreo_cli.report.verify_folder import Inspector
+from tests.nightly import size
 
 HERE = Path(__file__).resolve().parent
 TOP = HERE.parent.parent
@@ -106,4 +107,4 @@ def test_kills_tear_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_kills_tear_nothing_long(tmp_path: Path) -> None:
-    _campaign(tmp_path, 1000)
+    _campaign(tmp_path, size(1000))

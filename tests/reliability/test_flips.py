@@ -15,6 +15,7 @@ from mutator import flip_at
 from choreo_cli.report.verify import check_file
 from choreo_cli.report.verify_folder import Inspector
 from formats.errors import FormatError
+from tests.nightly import size
 
 DATA = Path(__file__).resolve().parents[2] / "examples" / "data"
 OURS = (
@@ -47,10 +48,10 @@ def test_a_flip_in_a_lone_file(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(size(1800))
 @pytest.mark.parametrize("name", OURS)
 def test_many_flips_in_a_lone_file(name: str, tmp_path: Path) -> None:
-    assert _flips(name, tmp_path, 20_000) == []
+    assert _flips(name, tmp_path, size(20_000)) == []
 
 
 def test_a_flip_in_a_picture(tmp_path: Path) -> None:

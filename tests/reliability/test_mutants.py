@@ -9,6 +9,8 @@ import pytest
 from mutator import mutants
 from readers_under_fire import Tally, campaign
 
+from tests.nightly import size
+
 TOP = Path(__file__).resolve().parents[2]
 DATA = TOP / "examples" / "data"
 TEXT = {".json", ".jsonl", ".csv", ".bvh", ".xml", ".m3u8", ".cue", ".txt", ".ssc", ".yaml", ""}
@@ -68,9 +70,9 @@ def test_mutants(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(size(1800))
 def test_many_mutants(tmp_path: Path) -> None:
-    tally = campaign(files(tmp_path, 12_000 // len(seeds()), seed=2))
+    tally = campaign(files(tmp_path, size(12_000) // len(seeds()), seed=2))
     assert tally.n >= 10_000
     _assert_calm(tally)
 

@@ -229,17 +229,14 @@ def test_shared_recordings(shared: Path) -> None:
     data = shared / "data"
     found = find(data)
     kinds = Counter(e["kind"] for e in found.entries)
-    assert kinds == {"audio": 6, "beats": 17, "motion": 18, "other": 50, "pose": 2, "video": 1, "wearable": 6}
+    assert kinds == {"audio": 6, "beats": 17, "motion": 17, "other": 51, "pose": 2, "video": 1, "wearable": 6}
     files = {p.relative_to(data).as_posix() for p in data.rglob("*") if p.is_file()}
     frames = {f for f in files if f.startswith("pose/openpose_treadmill_27/")}
     assert {e["path"] for e in found.entries} == (files - frames) | {"pose/openpose_treadmill_27"}
     e = entries(found)
     reasons = {p.rpartition("/")[2]: x["reason"] for p, x in e.items() if x["reason"]}
-    assert set(reasons) == {
-        "11.asf", "11_01.amc", "pyomeca_markers_analogs.c3d", "mcdemodata.mat", "Mean.npy", "Std.npy",
-        "mocaptoolbox_mcdemodata.mat", "aistpp_gBR_sBM_cAll_d04_mBR0_ch01.pkl", "pyomeca_markers.trc",
-    } - {"mcdemodata.mat"}  # fmt: skip
-    assert all("not read yet" in r or "statistics" in r for r in reasons.values())
+    assert set(reasons) == {"pyomeca_markers_analogs.c3d", "pyomeca_markers.trc"}
+    assert all("markers of no known set" in r for r in reasons.values())
     together = {p for p, x in e.items() if x["session"] == "pairs/mgt_dancer/dancer"}
     assert together == {f"pairs/mgt_dancer/{n}" for n in ("dancer.avi", "dancer_audio.mp3", "dancer_motion_25fps.csv")}
     assert (e["pose/openpose_treadmill_27"]["n"], e["pose/openpose_treadmill_27"]["rate_num"]) == (90, None)

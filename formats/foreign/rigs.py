@@ -1,23 +1,30 @@
-"""Which joint of a BVH rig is which: anchors by name, what lies between them by topology; sides and lengths checked."""
+"""Which joint of a rig is which: anchors by name, what lies between them by topology; the same for every format."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from formats.foreign.bvh import BvhClip
-from formats.foreign.bvh_kinematics import idle_positions, joint_positions
+from formats.foreign.body import Scaling, finish, leg_length
 from formats.foreign.joints import CANONICAL, split_name
 from formats.foreign.model import F32, F64
-from formats.foreign.pose_space import LEG_SHARE, metres_of_height, space_of
+from formats.foreign.pose_space import space_of
 
 _FEET = ("foot", "ankle")
 _HANDS = ("hand", "wrist")
 _TOES = ("toe", "toes", "toebase", "ball", "bigtoe", "toe0")
 _HELPERS = ("roll", "twist", "helper", "ik", "pole", "target", "eff")
-_TARGET_M = 1.70
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """The joints of a rig: names and the index of each one's parent, -1 at the root; parents come first."""
+
+    names: Sequence[str]
+    parents: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,44 +50,57 @@ class Rig:
     used: dict[str, str] = field(default_factory=dict)
 
 
-def canonical_pose(clip: BvhClip, values: F64) -> RigPose:
-    """Positions of the 22 canonical joints in metres, or of the source's joints where the rig is not recognised."""
-    world = joint_positions(clip, values)
-    problems: list[str] = []
-    notes = ["zero position channels ignored, OFFSET kept"] if idle_positions(clip) else []
-    rig = recognise(clip, world)
+def canonical_pose(
+    tree: Tree, world: F64, rest: F64, scaling: Scaling, fps: float | None, *, sample: bool = False
+) -> RigPose:
+    """The 22 canonical joints in metres, y up, on the floor; the source's joints where the rig is not recognised.
+
+    Args:
+        tree: Names and parents.
+        world: (T, J, 3) positions, source units and axes.
+        rest: (J, 3) positions at rest, which say what is up where the body does not; zeros where the file has none.
+        scaling: How the unit is found.
+        fps: Frames per second, for the foot contacts that find the floor.
+        sample: The frames are only a sample of the clip: the floor is left where it is.
+    """
+    rig = recognise(tree, world)
     if rig is None:
-        names = _unique([j.name for j in clip.joints])
+        names = _unique(list(tree.names))
         space = space_of(world, names, None)
-        problems.append(f"unknown_rig: no arms and legs found among {len(names)} joints, source names are kept")
-        meta: dict[str, object] = {"rig": "unknown"}
-        return RigPose(
-            space.xyz.astype(np.float32),
-            names,
-            space.units,
-            space.up,
-            tuple(problems),
-            (*notes, *space.assumptions),
-            meta,
-        )
-    points = np.stack([sum(w * world[:, i] for i, w in rig.weights[name].items()) for name in CANONICAL], axis=1)
-    height = _leg_length(points) / LEG_SHARE
-    found = metres_of_height(height) if np.isfinite(height) else None
-    scale = found[0] if found else (_TARGET_M / height if np.isfinite(height) and height > 1e-6 else 1.0)
-    notes.append(f"units {found[1]} from a body height of {height:.4g}" if found else
-                 f"units inferred: a body height of {height:.4g} is scaled to {_TARGET_M} m")  # fmt: skip
-    space = space_of(points * scale, CANONICAL, None)
-    problems += [*(f"missing_joint: {text}" for text in rig.flagged), *_checks(points, space.up)]
-    notes += [n for n in space.assumptions if not n.startswith("units")]
-    meta = {"rig": rig.family, "scale": float(scale), "units_found": found[1] if found else "inferred", "map": rig.used}
-    return RigPose(space.xyz.astype(np.float32), CANONICAL, "m", space.up, tuple(problems), tuple(notes), meta)
+        fault = f"unknown_rig: no arms and legs found among {len(names)} joints, source names are kept"
+        xyz = space.xyz.astype(np.float32)
+        return RigPose(xyz, names, space.units, space.up, (fault,), space.assumptions, {"rig": "unknown"})
+    points = _weighted(rig, world)
+    toeless = [side for side in "lr" if any(f.startswith(f"{side}_toe") for f in rig.flagged)]
+    body = finish(
+        points, scaling, fps, ups=_ups(points, _weighted(rig, rest[None])), grounded=not sample, missing_toes=toeless
+    )
+    problems = (*(f"missing_joint: {text}" for text in rig.flagged), *body.problems)
+    notes = (f"rig {rig.family}", *body.notes)
+    meta = {"rig": rig.family, **body.meta, "map": rig.used}
+    return RigPose(body.xyz.astype(np.float32), CANONICAL, "m", "+y", problems, notes, meta)
 
 
-def recognise(clip: BvhClip, world: F64) -> Rig | None:
+def _weighted(rig: Rig, world: F64) -> F64:
+    """(T, 22, 3) canonical joints of (T, J, 3) source joints."""
+    return np.stack([sum(w * world[:, i] for i, w in rig.weights[name].items()) for name in CANONICAL], axis=1)
+
+
+def _ups(points: F64, rest: F64) -> tuple[str, ...]:
+    """What can be up: y as everywhere, or the way the rig stands at rest; z where it has no rest pose."""
+    size = leg_length(points)
+    if not 0.5 * size < leg_length(rest) < 2 * size:
+        return ("+y", "+z")
+    at = CANONICAL.index
+    span = rest[0, at("head")] - (rest[0, at("l_ankle")] + rest[0, at("r_ankle")]) / 2
+    axis = int(np.argmax(np.abs(span)))
+    return tuple(dict.fromkeys(("+y", ("+" if span[axis] > 0 else "-") + "xyz"[axis])))
+
+
+def recognise(tree: Tree, world: F64) -> Rig | None:
     """Find the 22 joints in a rig; None when it has no two legs and two arms that meet in a spine."""
-    names = [split_name(j.name) for j in clip.joints]
-    parents = [j.parent for j in clip.joints]
-    rest = _rest(clip, world)
+    names, parents = [split_name(n) for n in tree.names], list(tree.parents)
+    rest = _rest(parents, world)
     limbs: dict[str, int] = {}
     for side in "lr":
         for limb, anchors, parts in (
@@ -90,25 +110,25 @@ def recognise(clip: BvhClip, world: F64) -> Rig | None:
             tip = _anchor(names, parents, side, anchors)
             chain = None if tip is None else _up_chain(tip, parents, names, rest, 2)
             if tip is None or chain is None:
-                return _by_shape(clip, world)
+                return _by_shape(tree, world)
             for part, joint in zip(parts[::-1], (tip, *chain), strict=True):
                 limbs[f"{side}_{part}"] = joint
             if limb == "arm":
                 collar = _up_chain(chain[1], parents, names, rest, 1)
                 if collar and names[collar[0]][0] == side:
                     limbs[f"{side}_collar"] = collar[0]
-    return _assemble(clip, names, parents, rest, limbs)
+    return _assemble(tree, names, parents, rest, limbs)
 
 
-def _rest(clip: BvhClip, world: F64) -> F64:
+def _rest(parents: list[int], world: F64) -> F64:
     """(J, J-parent) bone vectors as one row per joint: the median distance to the parent in the moving pose."""
-    out = np.zeros(len(clip.joints))
+    out = np.zeros(len(parents))
     step = max(1, len(world) // 64)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        for i, joint in enumerate(clip.joints):
-            if joint.parent >= 0:
-                out[i] = np.nanmedian(np.linalg.norm(world[::step, i] - world[::step, joint.parent], axis=1))
+        for i, parent in enumerate(parents):
+            if parent >= 0:
+                out[i] = np.nanmedian(np.linalg.norm(world[::step, i] - world[::step, parent], axis=1))
     return np.nan_to_num(out)
 
 
@@ -149,29 +169,29 @@ def _meeting(a: int, b: int, parents: list[int]) -> int | None:
 
 
 def _assemble(
-    clip: BvhClip, names: list[tuple[str, str]], parents: list[int], rest: F64, limbs: dict[str, int]
+    tree: Tree, names: list[tuple[str, str]], parents: list[int], rest: F64, limbs: dict[str, int]
 ) -> Rig | None:
     pelvis = _meeting(limbs["l_hip"], limbs["r_hip"], parents)
     top = _meeting(limbs["l_shoulder"], limbs["r_shoulder"], parents)
     if pelvis is None or top is None or pelvis == top or pelvis not in _path(top, parents):
         return None
-    rig = Rig(_family(clip), {name: {joint: 1.0} for name, joint in limbs.items()})
+    rig = Rig(_family(tree.names), {name: {joint: 1.0} for name, joint in limbs.items()})
     rig.weights["pelvis"] = {pelvis: 1.0}
     tiny = 1e-3 * float(rest.max(initial=0.0))
     spine = [j for j in _path(top, parents)[len(_path(pelvis, parents)) :] if rest[j] > tiny]
     if not spine:
         return None
     _spine(rig, pelvis, spine, rest)
-    _head(rig, clip, names, parents, rest, top)
+    _head(rig, tree.names, names, parents, rest, top)
     for side in "lr":
         rig.weights.setdefault(f"{side}_collar", {top: 0.5, limbs[f"{side}_shoulder"]: 0.5})
         toe = next((j for j in _below(limbs[f"{side}_ankle"], parents) if names[j][1] in _TOES), None)
         toe = toe or next((j for j in _below(limbs[f"{side}_ankle"], parents) if rest[j] > tiny), None)
         if toe is None:
-            rig.flagged.append(f"{side}_toe, the ankle is used")
+            rig.flagged.append(f"{side}_toe, placed a foot length ahead of the ankle")
         rig.weights[f"{side}_toe"] = {toe if toe is not None else limbs[f"{side}_ankle"]: 1.0}
     for name in CANONICAL:
-        parts = ((clip.joints[i].name, w) for i, w in rig.weights[name].items())
+        parts = ((tree.names[i], w) for i, w in rig.weights[name].items())
         rig.used[name] = " + ".join(theirs if w == 1 else f"{w:.3g} {theirs}" for theirs, w in parts)
     return rig
 
@@ -203,7 +223,9 @@ def _spine(rig: Rig, pelvis: int, spine: list[int], rest: F64) -> None:
         rig.weights[name] = {nodes[at]: 1 - part, nodes[at + 1]: part}
 
 
-def _head(rig: Rig, clip: BvhClip, names: list[tuple[str, str]], parents: list[int], rest: F64, top: int) -> None:
+def _head(
+    rig: Rig, shown: Sequence[str], names: list[tuple[str, str]], parents: list[int], rest: F64, top: int
+) -> None:
     arms = {j for side in "lr" for j in _arm_branch(rig, side, top, parents)}
     below = [j for j in _below(top, parents) if j not in arms]
     tiny = 1e-3 * float(rest.max(initial=0.0))
@@ -217,7 +239,7 @@ def _head(rig: Rig, clip: BvhClip, names: list[tuple[str, str]], parents: list[i
             rig.flagged.append("head, the chest is used")
             return
         head = max(leaves, key=lambda j: len(_path(j, parents)))
-        rig.flagged.append(f"head, {clip.joints[head].name} is used")
+        rig.flagged.append(f"head, {shown[head]} is used")
     between = [j for j in _path(head, parents)[len(_path(top, parents)) : -1] if rest[j] > tiny]
     rig.weights["head"] = {head: 1.0}
     rig.weights["neck"] = {between[0]: 1.0} if between else {top: 0.5, head: 0.5}
@@ -231,15 +253,15 @@ def _arm_branch(rig: Rig, side: str, top: int, parents: list[int]) -> list[int]:
     return [joint, *_below(joint, parents)]
 
 
-def _family(clip: BvhClip) -> str:
-    text = {j.name.strip().lower() for j in clip.joints}
+def _family(names: Sequence[str]) -> str:
+    text = {n.strip().lower() for n in names}
     if any(t.startswith("mixamorig") for t in text):
         return "mixamo"
     if "upperleg_l" in text and "upperarm_l" in text:
         return "bandai"
     if "lhipjoint" in text:
         return "cmu"
-    parts = {split_name(j.name) for j in clip.joints}
+    parts = {split_name(n) for n in names}
     if ("l", "upleg") in parts:
         return "motionbuilder"
     if ("l", "collar") in parts and ("l", "shoulder") in parts:
@@ -247,59 +269,19 @@ def _family(clip: BvhClip) -> str:
     return "smpl" if ("l", "ankle") in parts and ("", "pelvis") in parts else "other"
 
 
-def _by_shape(clip: BvhClip, world: F64) -> Rig | None:
-    from formats.foreign.bvh_shape import limbs_by_shape
+def _by_shape(tree: Tree, world: F64) -> Rig | None:
+    from formats.foreign.rig_shape import limbs_by_shape
 
-    parents = [j.parent for j in clip.joints]
-    rest = _rest(clip, world)
+    parents = list(tree.parents)
+    rest = _rest(parents, world)
     limbs = limbs_by_shape(parents, rest, world)
     if limbs is None:
         return None
-    rig = _assemble(clip, [("", "")] * len(parents), parents, rest, limbs)
+    rig = _assemble(tree, [("", "")] * len(parents), parents, rest, limbs)
     if rig is not None:
         rig.family = "by topology"
         rig.flagged = [f for f in rig.flagged if not f.startswith("head")]
     return rig
-
-
-def _leg_length(points: F64) -> float:
-    total = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        for side in "lr":
-            hip, knee, ankle = (points[:, CANONICAL.index(f"{side}_{p}")] for p in ("hip", "knee", "ankle"))
-            total.append(
-                np.nanmedian(np.linalg.norm(knee - hip, axis=1)) + np.nanmedian(np.linalg.norm(ankle - knee, axis=1))
-            )
-    return float(np.mean(total))
-
-
-def _checks(points: F64, up: str) -> list[str]:
-    """Doubts after mapping: swapped sides, unequal limbs, bones that change length, head below pelvis."""
-    at = CANONICAL.index
-    problems = []
-    axis, sign = "xyz".index(up[1]), 1.0 if up[0] == "+" else -1.0
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        for parts in (("hip", "knee"), ("knee", "ankle"), ("shoulder", "elbow"), ("elbow", "wrist")):
-            left, right = (
-                np.linalg.norm(points[:, at(f"{s}_{parts[0]}")] - points[:, at(f"{s}_{parts[1]}")], axis=1)
-                for s in "lr"
-            )
-            a, b = float(np.nanmean(left)), float(np.nanmean(right))
-            if abs(a - b) > 0.05 * max(a, b):
-                problems.append(f"uneven: {parts[0]} to {parts[1]} is {a:.3g} on the left, {b:.3g} on the right")
-            if float(np.nanstd(left)) > 0.01 * a:
-                share = 100 * float(np.nanstd(left)) / a
-                problems.append(f"bone_std: {parts[0]} to {parts[1]} varies by {share:.1f} %, tracked or generated")
-        if float(np.nanmedian((points[:, at("head")] - points[:, at("pelvis")])[:, axis])) * sign < 0:
-            problems.append("upside_down: the head is below the pelvis in the median frame")
-        lateral = points[:, at("l_hip")] - points[:, at("r_hip")]
-        toes = points[:, at("l_toe")] + points[:, at("r_toe")] - points[:, at("l_ankle")] - points[:, at("r_ankle")]
-        side = np.einsum("ti,ti->t", lateral, np.cross(np.eye(3)[axis] * sign, toes))
-        if float(np.nanmean(side < 0)) > 0.5:
-            problems.append("sides: left is right of the pelvis in most frames")
-    return problems
 
 
 def _unique(names: list[str]) -> tuple[str, ...]:
