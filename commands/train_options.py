@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 Recipe = Annotated[
-    str, typer.Argument(metavar="RECIPE", help="rps, mapper, lookahead, gesture, video, reward, lifting.")
+    str, typer.Argument(metavar="RECIPE", help="rps, mapper, lookahead, video, lifting...")
 ]
 Input = Annotated[
     Path | None, typer.Argument(metavar="INPUT", help="Manifest, folder, pack or Parquet; - or nothing reads stdin.")
@@ -20,7 +20,7 @@ Only = Annotated[int | None, typer.Option("--only", metavar="N", help="Of --seed
 Resume = Annotated[str, typer.Option("--resume", metavar="auto|no", help="Go on with a run that was stopped.")]
 Overfit = Annotated[int, typer.Option("--overfit", min=0, metavar="N", help="Train on N items only: a test.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, from a few real steps.")]
-Pairs = Annotated[Path | None, typer.Option("--pairs", metavar="FILE", help="CSV points,joints,group: lift by these.")]
+Pairs = Annotated[Path | None, typer.Option("--pairs", metavar="FILE", help="CSV points,joints,group: lift by it.")]
 Targets = Annotated[Path | None, typer.Option("--targets", metavar="FILE", help="Recorded controls to learn.")]
 Mode = Annotated[str | None, typer.Option("--mode", metavar="window|stream", help="How the mapper will be run.")]
 Form = Annotated[str | None, typer.Option("--form", metavar="hidden|literal", help="Which form of the loss.")]

@@ -48,7 +48,9 @@ def main(folder: Path) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     red = run(folder / "evidence-red.log", "-p", "broken_twin")
     green = run(folder / "evidence-green.log")
-    bad = [f"{name}: {', '.join(sorted(how)) or 'not run'} on the twin" for name, how in red.items() if how != {"failure"}]
+    bad = [
+        f"{name}: {', '.join(sorted(how)) or 'not run'} on the twin" for name, how in red.items() if how != {"failure"}
+    ]
     bad += [f"{name}: {', '.join(sorted(how)) or 'not run'}" for name, how in green.items() if how != {"passed"}]
     for line in bad:
         print(line)
