@@ -157,7 +157,7 @@ def write_set(
         if on_progress:
             on_progress(done, steps)
         looks = views_of(asked, drawn, split)
-        _put(made, asked, folder, ("views", split, f"views-{split}.parquet"), VIEWS, [_view_columns(looks)], metadata)
+        _put(made, asked, folder, ("views", split, f"views-{split}.parquet"), VIEWS, [view_columns(looks)], metadata)
         if freeze and split == "test":
             _freeze(made, asked, folder, drawn, looks, split, metadata)
     if on_progress:
@@ -205,7 +205,8 @@ def _curve_columns(drawn: Drawn) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _view_columns(looks: Views) -> dict[str, Any]:
+def view_columns(looks: Views) -> dict[str, Any]:
+    """Columns of `choreo.views/1`."""
     red, green, blue = looks.colour.T.astype(np.int32)
     return {
         "curve_id": looks.base, "noise_key": looks.noise_key, "sigma": looks.sigma, "azimuth": looks.azimuth,
