@@ -54,12 +54,12 @@ def _wish(given: dict[str, Any]) -> Any:
     import msgspec
 
     import choreo_cli
-    from choreo_cli.runtime import choose_device, process_count
-    from choreo_cli.training.settings import lane, parse_sets, resolve, seeds_of
+    from choreo_cli.runtime import process_count
+    from choreo_cli.training.settings import parse_sets, resolve, seeds_of
     from choreo_cli.trajectory.branches import read_branches
-    from choreo_cli.trajectory.parallel import slots_of
     from choreo_cli.trajectory.parallel_job import Wish
     from choreo_cli.trajectory.sets import open_set
+    from choreo_cli.trajectory.video_config import READS
 
     if process_count() > 1:
         raise UsageError("--branch starts its own processes", hint="leave out torchrun")
@@ -70,19 +70,31 @@ def _wish(given: dict[str, Any]) -> Any:
         raise UsageError("--set branch: each branch has the name in its file")
     branches = read_branches(given["branch"])
     branches = [msgspec.structs.replace(b, train=resolve(type(b.train), b.train, changes)) for b in branches]
-    module = lane("video")
     named = given["source"] if given["source"] is not None else Path("-")
     file = named / "trajectories.json" if named.is_dir() else named
-    manifest = streams.read_manifest(file, "train video", module.READS)
+    manifest = streams.read_manifest(file, "train video", READS)
     of = open_set(manifest, options.root_overrides(given["root"]))
-    slots_of(given["device"].split(","), 1)
-    devices = [choose_device(name)[0] for name in given["device"].split(",")]
     out = given["out"] if given["out"] is not None else Path("OUT")
     return Wish(
-        of.folder.resolve(), of.sha256, branches, seeds, out.resolve(), devices, given["per_device"],
+        of.folder.resolve(), of.sha256, branches, seeds, out.resolve(), _devices(given["device"]), given["per_device"],
         (sys.executable, "-P", "-m", "choreo_cli"), _passed(given), Path(choreo_cli.__file__).resolve().parent.parent,
         given["force"],
     )  # fmt: skip
+
+
+def _devices(asked: str) -> list[str]:
+    """The devices, each of them there; torch itself, which takes seconds to load, is asked about accelerators only."""
+    from importlib.util import find_spec
+
+    from choreo_cli.errors import UnavailableError
+    from choreo_cli.runtime import TORCH_LINE, choose_device
+    from choreo_cli.trajectory.parallel import slots_of
+
+    names = asked.split(",")
+    slots_of(names, 1)
+    if find_spec("torch") is None:
+        raise UnavailableError("torch is not installed", hint=TORCH_LINE)
+    return [name if name == "cpu" else choose_device(name)[0] for name in names]
 
 
 def _passed(given: dict[str, Any]) -> tuple[str, ...]:

@@ -181,9 +181,10 @@ class _Half(nn.Module):
 class Strided(nn.Module):
     """A CNN without a layer at full resolution, which keeps position: stride, coordinate channels, soft-argmax.
 
-    The first layer sees RGB, each over its brightest pixel in the video, and two channels of coordinates with stride 2. From
-    it come heat maps of every frame, whose centres of mass are the places of what was seen, and a pyramid of strided
-    convolutions; an MLP reads both. Frames are folded into the batch: a 2-D convolution is the (1, k, k) one, faster.
+    The first layer sees RGB, each over its brightest pixel in the video, and two channels of coordinates with stride 2.
+    From it come heat maps of every frame, whose centres of mass are the places of what was seen, and a pyramid of
+    strided convolutions; an MLP reads both. Frames are folded into the batch: a 2-D convolution is the (1, k, k) one,
+    and faster.
 
     Args:
         width: Channels of the first layer.
@@ -200,6 +201,7 @@ class Strided(nn.Module):
             nn.Conv2d(2 * width, 4 * width, 3, 2, 1), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(4), nn.Flatten(),
             nn.Linear(64 * width, 4 * width), nn.GELU(),
         )  # fmt: skip
+        self.level = nn.BatchNorm1d(6 * maps)  # what the maps tell differs much in size
         self.place = nn.Sequential(nn.Linear(6 * maps, 64), nn.GELU(), nn.Linear(64, 3))
         self.out = nn.Sequential(
             nn.Linear(SHOWN * (6 * maps + 3 + 4 * width), 256), nn.GELU(), nn.Linear(256, 256), nn.GELU(),
@@ -224,7 +226,7 @@ class Strided(nn.Module):
         down, across = torch.meshgrid(_line(h, x), _line(w, x), indexing="ij")
         place = torch.stack([across, down]).expand(b * t, 2, h, w)
         y = F.relu(self.stem(torch.cat([x, place], dim=1).contiguous(memory_format=torch.channels_last)))
-        told = self._places(self.maps(y))
+        told = self.level(self._places(self.maps(y)))
         seen = self.place(told)
         every = torch.cat([told, seen, self.deep(y)], dim=1)
         return self.out(every.reshape(b, -1)), seen.reshape(b, t, 3)

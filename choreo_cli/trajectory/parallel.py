@@ -113,12 +113,12 @@ class Crew:
         finally:
             self.end(stop() or signal.SIGTERM)
 
-    def end(self, signum: int, limit_s: float = STOP_S) -> None:
+    def end(self, signum: int) -> None:
         """Send a signal to all children and wait until they have written their checkpoints."""
         for _, child in self._at_work.values():
             if child.poll() is None:
                 child.send_signal(signum)
-        deadline = time.monotonic() + limit_s
+        deadline = time.monotonic() + STOP_S
         for task, child in self._at_work.values():
             before = _children_s()
             try:

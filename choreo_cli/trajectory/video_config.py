@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from choreo_cli.training.config import Count, Positive, Share, TrainConfig
 
+READS = ("choreo.trajectories",)
 Weight = Annotated[float, Meta(ge=0, le=1000)]
 
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from choreo_cli.errors import NoInputError, UsageError
 from choreo_cli.metrics.trajectory import entries_of
 from choreo_cli.training.recipe import Finished, Job, RunFiles
-from choreo_cli.trajectory import clip_align, moments, predictions, views
+from choreo_cli.trajectory import clip_align, moments, predictions, video_config, views
 from choreo_cli.trajectory.camera import to_camera
 from choreo_cli.trajectory.curves import FUTURE, SHOWN
 from choreo_cli.trajectory.nets_torch import Moments, VideoNet
@@ -32,7 +32,7 @@ I64 = NDArray[np.int64]
 U8 = NDArray[np.uint8]
 
 RECIPE = "video"
-READS = ("choreo.trajectories",)
+READS = video_config.READS
 TAKES = ()
 Config = VideoConfig
 
