@@ -221,8 +221,7 @@ class Strided(nn.Module):
     def look(self, videos: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, 512), and where each frame's dot is, (B, T, 3): x, y in -1..1 and its size, see `places`."""
         b, t, _, h, w = videos.shape
-        bright = videos.amax((1, 3, 4), keepdim=True).clamp(min=1 / 255)
-        x = (videos / bright).flatten(0, 1)
+        x = _levelled(videos).flatten(0, 1)
         down, across = torch.meshgrid(_line(h, x), _line(w, x), indexing="ij")
         place = torch.stack([across, down]).expand(b * t, 2, h, w)
         y = F.relu(self.stem(torch.cat([x, place], dim=1).contiguous(memory_format=torch.channels_last)))
@@ -252,8 +251,13 @@ def _line(n: int, like: Tensor) -> Tensor:
     return torch.linspace(-1, 1, n, dtype=like.dtype, device=like.device)
 
 
+def _levelled(videos: Tensor) -> Tensor:
+    """Each colour channel over its brightest pixel in the video: what colour a dot has says nothing of its path."""
+    return videos / videos.amax((1, 3, 4), keepdim=True).clamp(min=1 / 255)
+
+
 def _channels_first(videos: Tensor) -> Tensor:
-    return videos.transpose(1, 2)
+    return _levelled(videos).transpose(1, 2)
 
 
 class Compress(nn.Module):
