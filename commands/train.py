@@ -29,6 +29,8 @@ EXAMPLES = (
     ("choreo train rps dataset --epochs 1 --set batch=128 -o small | choreo check -", "Hand the run on"),
     ("choreo train lifting --set dancers=4 --epochs 1 -o lift", "Image points to joints, from synthetic dances"),
 )
+# Options that a recipe may take or not.
+CHOSEN = ("split", "fold", "rps", "targets", "mode", "form", "latents", "controls", "pairs")
 
 
 @app.command()
@@ -76,9 +78,7 @@ def train(
     receives the model, its deployable twins, metrics.json, log.jsonl, status.json and, last, run.json.
 
     A run that is stopped or killed keeps its state: the same command goes on from there, to the same result.
-
-    video learns from a set of synth trajectories. With --branch each branch and seed is a run in a process of its own,
-    over the devices given (--device cuda:0,cuda:1; --per-device K): OUT/NAME/seed-N each, and one run.json of all.
+    With --branch each branch and seed is a run in a process of its own, over --device cuda:0,cuda:1 and --per-device K.
     """
     given = dict(locals())  # what was asked for, by name
     if branch or per_device:
@@ -96,10 +96,7 @@ def train(
     several = settings.seeds_of(seeds, only, seed)
     need_free(None if dry_run or wait else out, several, only)
     module = settings.lane(recipe)
-    chosen = settings.options_of(recipe, module, {
-        "split": split, "fold": fold, "rps": rps, "targets": targets, "mode": mode, "form": form, "latents": latents,
-        "controls": controls, "pairs": pairs,
-    })  # fmt: skip
+    chosen = settings.options_of(recipe, module, {name: given[name] for name in CHOSEN})
     changes = settings.parse_sets([*(sets or []), *([f"epochs={epochs}"] if epochs else [])])
     resolved = settings.resolve(module.Config, None if config is None else load(config, module.Config), changes)
     if out is None and not dry_run:

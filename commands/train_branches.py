@@ -12,7 +12,7 @@ from choreo_cli import options, streams
 from choreo_cli.errors import ExitCode, UsageError
 
 REFUSED = (
-    "only", "config", "seed", "split", "fold", "rps", "targets", "mode", "form", "latents", "controls",
+    "only", "config", "seed", "split", "fold", "rps", "targets", "mode", "form", "latents", "controls", "pairs",
 )  # fmt: skip
 
 

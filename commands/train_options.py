@@ -7,9 +7,7 @@ from typing import Annotated
 
 import typer
 
-Recipe = Annotated[
-    str, typer.Argument(metavar="RECIPE", help="rps, mapper, lookahead, video, lifting...")
-]
+Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="rps, mapper, lookahead, video, lifting...")]
 Input = Annotated[
     Path | None, typer.Argument(metavar="INPUT", help="Manifest, folder, pack or Parquet; - or nothing reads stdin.")
 ]
