@@ -30,7 +30,10 @@ Branch = Annotated[
     typer.Option("--branch", metavar="FILE", help="Of video: train this branch; several run at one time."),
 ]
 PerDevice = Annotated[
-    int, typer.Option("--per-device", min=0, max=64, metavar="K", help="Of --branch: runs on a device at one time.")
+    int,
+    typer.Option(
+        "--per-device", min=0, max=64, metavar="K", help="Of --branch: runs at one time on each; 0: 1, CPU: cores."
+    ),
 ]
 TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Event files in the run folder.")]
 Wandb = Annotated[bool, typer.Option("--wandb", help="Weights & Biases in the run folder, offline.")]

@@ -178,6 +178,46 @@ def test_a_run_cut_at_a_random_step_goes_on_with_the_same_bits(curves: Path, tmp
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs), cut
 
 
+def test_a_checkpoint_follows_every_so_many_epochs(curves: Path, tmp_path: Path) -> None:
+    from choreo_cli.training.loop import fit
+    from choreo_cli.training.recipe import Job
+    from choreo_cli.trajectory import video_recipe_torch as video
+
+    assert video.Config().checkpoint_epochs == 5
+    config = video.Config(encoder="moments", pool=1, batch=8, epochs=7, checkpoint_epochs=3, checkpoint_s=1e6)
+    source = curves / "trajectories.json"
+    recipe = video.open_recipe(Job(curves, manifest.decode(source.read_bytes(), file=source), config, 0))
+    kept: list[int] = []
+    fit(recipe, tmp_path, identity="x", seed=0, after_checkpoint=lambda p: kept.append(int(p.stem.partition("-")[2])))
+    assert kept == [6, 12, 14]  # two steps an epoch
+
+
+def test_the_heartbeat_tells_the_last_validation(tmp_path: Path) -> None:
+    from types import SimpleNamespace
+
+    from choreo_cli.training.job import Around, Listeners
+    from choreo_cli.training.runlog import Heartbeat
+
+    pulse = Heartbeat(tmp_path / "status.json", "train video")
+    heard = Listeners(SimpleNamespace(), pulse, Around(), [])  # type: ignore[arg-type]
+    heard.log({"kind": "start", "step": 0, "steps": 20})
+    heard.log({"kind": "validation", "step": 4, "epoch": 2.0, "loss": 0.9, "accuracy": 0.8125, "mae_pct": 12.345})
+    heard.log({"kind": "step", "step": 5, "epoch": 2.5, "loss": 1.25})
+    pulse.write()
+    assert heartbeat.read(tmp_path / "status.json").step == "epoch 3/10, loss 1.25, accuracy 0.8125, mae_pct 12.35"
+
+
+def test_a_run_that_is_at_work_elsewhere_is_not_started(curves: Path, tmp_path: Path) -> None:
+    from formats import atomic
+
+    out = tmp_path / "out"
+    (out / "one" / "seed-0").mkdir(parents=True)
+    held = atomic.lock(out / "one" / "seed-0", argv="a child of a command that was killed")
+    with held, pytest.raises(atomic.Locked, match="a child of a command"):
+        asked({"branch": [branch(tmp_path, "one", TINY)], "source": curves, "out": out, "quiet": True})
+    assert not (out / "logs").exists()
+
+
 def test_status_tells_stale_from_running_on_a_copy(choreo: Any, tmp_path: Path) -> None:
     now = int(time.time() * 1e6)
     for name, age_s in (("branch1/seed-0", 2), ("branch2/seed-0", 400)):
