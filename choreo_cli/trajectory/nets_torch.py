@@ -17,6 +17,7 @@ from choreo_cli.trajectory.moments import FLOOR_SHARE, PEAK_SHARE, PER_FRAME
 FEATURES = 512
 CAMERA = 12
 ENCODERS = ("moments", "i3d", "slowfast", "dualpath", "strided")
+SHARP = 10.0  # of the soft-argmax: e^10 times the background where a map is highest
 WIDTH_AT = 0.5  # of a map's height: what is above tells how large the dot is, without its trail
 SLOW_EVERY, FAST_SHARE = 4, 8  # frames of the slow path, and channels of the fast one as a part of the slow one's
 
@@ -181,10 +182,10 @@ class _Half(nn.Module):
 class Strided(nn.Module):
     """A CNN without a layer at full resolution, which keeps position: stride, coordinate channels, soft-argmax.
 
-    The first layer sees RGB, each over its brightest pixel in the video, and two channels of coordinates with stride 2.
-    From it come heat maps of every frame, whose centres of mass are the places of what was seen, and a pyramid of
-    strided convolutions; an MLP reads both. Frames are folded into the batch: a 2-D convolution is the (1, k, k) one,
-    and faster.
+    The first layer sees, with stride 2, the light (the colours, each over its brightest pixel, are one picture) and two
+    channels of coordinates. From it come heat maps of every frame, whose centres of mass are the places of what was
+    seen, and a pyramid of strided convolutions; an MLP reads both. Frames are folded into the batch: a 2-D convolution
+    is the (1, k, k) one, and faster.
 
     Args:
         width: Channels of the first layer.
@@ -193,15 +194,15 @@ class Strided(nn.Module):
 
     def __init__(self, width: int = 8, maps: int = 8) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(5, width, 5, 2, 2)
+        self.light = nn.Conv2d(1, width, 5, 2, 2)
+        self.coordinates = nn.Conv2d(2, width, 5, 2, 2, bias=False)
         self.maps = nn.Conv2d(width, maps, 3, padding=1)
-        self.sharp = nn.Parameter(torch.full((maps,), 10.0))
         self.deep = nn.Sequential(
             nn.Conv2d(width, 2 * width, 3, 2, 1), nn.ReLU(inplace=True),
             nn.Conv2d(2 * width, 4 * width, 3, 2, 1), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(4), nn.Flatten(),
             nn.Linear(64 * width, 4 * width), nn.GELU(),
         )  # fmt: skip
-        self.level = nn.BatchNorm1d(6 * maps)  # what the maps tell differs much in size
+        self.level = nn.BatchNorm1d(4 * maps)  # sizes and lights differ much in scale; places stay as they are
         self.place = nn.Sequential(nn.Linear(6 * maps, 64), nn.GELU(), nn.Linear(64, 3))
         self.out = nn.Sequential(
             nn.Linear(SHOWN * (6 * maps + 3 + 4 * width), 256), nn.GELU(), nn.Linear(256, 256), nn.GELU(),
@@ -209,9 +210,9 @@ class Strided(nn.Module):
         )  # fmt: skip
         # The maps begin as blobs where the light is: a random map is flat, and its centre of mass teaches nothing.
         with torch.no_grad():
-            self.stem.weight[:, 3:].zero_()
+            self.coordinates.weight.zero_()
             self.maps.weight.abs_()
-            for bias in (self.stem.bias, self.maps.bias):
+            for bias in (self.light.bias, self.maps.bias):
                 assert bias is not None
                 bias.zero_()
 
@@ -219,32 +220,34 @@ class Strided(nn.Module):
         return self.look(videos)[0]
 
     def look(self, videos: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (B, 512), and where each frame's dot is, (B, T, 3): x, y in -1..1 and its size, see `places`."""
+        """Features (B, 512), and where each frame's dot is, (B, T, 3): x, y in -1..1 and its radius."""
         b, t, _, h, w = videos.shape
-        x = _levelled(videos).flatten(0, 1)
-        down, across = torch.meshgrid(_line(h, x), _line(w, x), indexing="ij")
-        place = torch.stack([across, down]).expand(b * t, 2, h, w)
-        y = F.relu(self.stem(torch.cat([x, place], dim=1).contiguous(memory_format=torch.channels_last)))
-        told = self.level(self._places(self.maps(y)))
+        light = _levelled(videos).mean(2).reshape(b * t, 1, h, w)
+        down, across = torch.meshgrid(_line(h, light), _line(w, light), indexing="ij")
+        # A convolution is linear: that of the coordinates is done once, not for every frame.
+        y = self.light(light) + self.coordinates(torch.stack([across, down])[None])
+        y = torch.relu_(y.contiguous(memory_format=torch.channels_last))
+        told = self._places(self.maps(y))
         seen = self.place(told)
         every = torch.cat([told, seen, self.deep(y)], dim=1)
         return self.out(every.reshape(b, -1)), seen.reshape(b, t, 3)
 
     def _places(self, heat: Tensor) -> Tensor:
-        """Centre of mass, spread, height, light and width of every map of every frame: (B T, maps * 6)."""
-        _, m, h, w = heat.shape
+        """Centre of mass, and spread, height, light and width, of every map of every frame: (B T, maps * 6)."""
+        h, w = heat.shape[2:]
         flat = heat.flatten(2)
         highest = flat.amax(-1, keepdim=True).clamp(min=1e-3)
-        level = flat / highest
-        share = torch.softmax(level * self.sharp.reshape(m, 1), dim=-1)
+        share = torch.softmax(flat * (SHARP / highest.detach()), dim=-1)
         across, down = _line(w, heat).repeat(h), _line(h, heat).repeat_interleave(w)
         # Three sums over the places as one product.
         sums = share @ torch.stack([across, down, across**2 + down**2], dim=-1)
         x, y = sums[..., 0], sums[..., 1]
         spread = (sums[..., 2] - x**2 - y**2).clamp(min=0).add(1e-6).sqrt()
-        light = flat.relu().sum(-1).add(1e-3).sqrt() / 8
-        wide = (level - WIDTH_AT).relu().sum(-1).add(1e-3).sqrt() / 4
-        return torch.stack([x, y, 4 * spread, highest[..., 0].sqrt(), light, wide], dim=-1).flatten(1)
+        highest = highest[..., 0]
+        light = flat.sum(-1)
+        wide = (flat - WIDTH_AT * highest[..., None]).relu_().sum(-1) / highest
+        sizes = torch.cat([spread, highest.sqrt(), light, wide.add(1e-3).sqrt()], dim=1)
+        return torch.cat([2 * x, 2 * y, self.level(sizes)], dim=1)
 
 
 def _line(n: int, like: Tensor) -> Tensor:
