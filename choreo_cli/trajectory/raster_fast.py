@@ -17,6 +17,7 @@ from choreo_cli.trajectory.raster import FADE, TAIL, THIN, TRAIL
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
 _PATCH = 8  # pixels of a patch; a dot in an image of 64 pixels is at most 7 wide
+_STREAMED = 2**25  # bytes from which a buffer fits no cache: frames are then written past it
 _SMALL = np.float32((_PATCH - 1) / 2 - 0.5)  # radius that always fits one
 
 
@@ -36,9 +37,10 @@ def render_batch(pixels: Any, radius: Any, colour: U8, style: U8, out: U8) -> No
     wanted = (*np.shape(pixels)[:2], 3)
     if out.dtype != np.uint8 or not out.flags.c_contiguous or out.shape[:3] != wanted or out.shape[3] != out.shape[4]:
         raise ValueError(f"a buffer of {out.shape} {out.dtype} does not hold videos of {wanted} x size x size uint8")
+    streamed = out.nbytes >= _STREAMED and out.ctypes.data % 16 == 0 and 3 * out.shape[3] ** 2 % 16 == 0
     _render(
         np.ascontiguousarray(pixels, np.float32), np.ascontiguousarray(radius, np.float32), colour,
-        np.ascontiguousarray(style, np.uint8), out, np.uintp(_PATCH * _PATCH),
+        np.ascontiguousarray(style, np.uint8), out, np.uintp(_PATCH * _PATCH), streamed,
     )  # fmt: skip
 
 
@@ -56,23 +58,97 @@ def _put8_code(typing: Any, address: Any, value: Any) -> Any:
 _put8: Any = _put8_code  # called without the typing context
 
 
+def _past_cache(count: int) -> Any:
+    """Code that copies `count` bytes to an aligned address past the cache: no line is read before it is written."""
+    kind = ir.VectorType(ir.IntType(64), count // 8)
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        held = builder.load(builder.inttoptr(args[1], ir.PointerType(kind)), align=8)
+        stored = builder.store(held, builder.inttoptr(args[0], ir.PointerType(kind)), align=count)
+        stored.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))
+        return context.get_dummy_value()
+
+    return code
+
+
+@intrinsic
+def _pass16_code(typing: Any, target: Any, source: Any) -> Any:
+    """Copy 16 bytes past the cache."""
+    return types.void(types.uintp, types.uintp), _past_cache(16)
+
+
+@intrinsic
+def _pass64_code(typing: Any, target: Any, source: Any) -> Any:
+    """Copy a whole line past the cache."""
+    return types.void(types.uintp, types.uintp), _past_cache(64)
+
+
+@intrinsic
+def _settle_code(typing: Any) -> Any:
+    """Make what went past the cache visible before anything that follows."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return types.void(), code
+
+
+_pass16: Any = _pass16_code
+_pass64: Any = _pass64_code
+_settle: Any = _settle_code
+
+
 @numba.njit(cache=True, nogil=True)
-def _render(pixels: F32, radius: F32, colour: U8, style: U8, out: U8, lanes: Any) -> None:
-    size = out.shape[-1]
+def _render(pixels: F32, radius: F32, colour: U8, style: U8, out: U8, lanes: Any, streamed: bool) -> None:
+    size, frames = out.shape[-1], out.shape[1]
     trail = np.zeros((size, size), np.float32)
-    patch = np.empty((3, _PATCH), np.uint64)
+    patch, nothing = np.empty((3, _PATCH), np.uint64), np.zeros((3, _PATCH), np.uint64)
+    # Two pages in turn: one is drawn on while the other, whose stores have settled by then, is copied past the cache.
+    pages = np.zeros((2, 3, size, size), np.uint8)
+    start, step = np.uintp(out.ctypes.data), np.uintp(3 * size * size)
+    turn, waiting = 0, -1
     for n in range(len(out)):
-        for k in range(out.shape[1]):
-            out[n, k] = 0  # frame by frame: what is drawn on next is still in the cache
+        for k in range(frames):
             x, y, rho = pixels[n, k, 0], pixels[n, k, 1], radius[n, k]
-            if style[n] == TRAIL:
+            dot = style[n] != TRAIL
+            small = dot and rho <= _SMALL and size >= _PATCH and x >= 0 and y >= 0 and x <= size and y <= size
+            if small and streamed:
+                _small_dot(x, y, rho, colour[n], pages[turn], patch, lanes)
+                turn = 1 - turn
+                if waiting >= 0:
+                    a, b = waiting // frames, waiting % frames
+                    _page_out(start + np.uintp(waiting) * step, pages[turn])
+                    _put_patch(pixels[a, b, 0], pixels[a, b, 1], radius[a, b], pages[turn], nothing)
+                waiting = n * frames + k
                 continue
-            if rho <= _SMALL and size >= _PATCH and x >= 0 and y >= 0 and x <= size and y <= size:
+            out[n, k] = 0  # frame by frame: what is drawn on next is still in the cache
+            if small:
                 _small_dot(x, y, rho, colour[n], out[n, k], patch, lanes)
-            else:
+            elif dot:
                 _dot(x, y, rho, colour[n], out[n, k])
         if style[n] == TRAIL:
             _trail(pixels[n], radius[n], colour[n], trail, out[n])
+    if waiting >= 0:
+        _page_out(start + np.uintp(waiting) * step, pages[1 - turn])
+    _settle()
+
+
+@numba.njit(cache=True, nogil=True)
+def _page_out(target: Any, page: U8) -> None:
+    """Copy a frame to an address that is a multiple of 16; its size is one as well."""
+    source, size = np.uintp(page.ctypes.data), np.uintp(page.size)
+    done = np.uintp(0)
+    head = (np.uintp(64) - target % np.uintp(64)) % np.uintp(64)
+    while done < head:
+        _pass16(target + done, source + done)
+        done += np.uintp(16)
+    for _ in range((size - head) // np.uintp(64)):
+        _pass64(target + done, source + done)
+        done += np.uintp(64)
+    while done < size:
+        _pass16(target + done, source + done)
+        done += np.uintp(16)
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"nnan", "ninf", "nsz", "contract"})
@@ -91,6 +167,15 @@ def _small_dot(x: float, y: float, rho: float, colour: U8, out: U8, patch: Any, 
         levels[0, q] = np.uint8(np.int32(a * red + half))
         levels[1, q] = np.uint8(np.int32(a * green + half))
         levels[2, q] = np.uint8(np.int32(a * blue + half))
+    _put_patch(x, y, rho, out, patch)
+
+
+@numba.njit(cache=True, nogil=True)
+def _put_patch(x: float, y: float, rho: float, out: U8, patch: Any) -> None:
+    """Eight bytes of each row that a dot reaches."""
+    size = out.shape[-1]
+    reach = rho + np.float32(0.5)
+    x0, y0 = max(0, min(size - _PATCH, math.ceil(x - reach))), max(0, min(size - _PATCH, math.ceil(y - reach)))
     rows = np.uintp(max(0, min(_PATCH, math.floor(y + reach) - y0 + 1)))
     plane, line = np.uintp(size * size), np.uintp(size)
     at = np.uintp(out.ctypes.data) + np.uintp(y0) * line + np.uintp(x0)
