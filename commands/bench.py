@@ -19,13 +19,14 @@ EXAMPLES = (
     ("choreo bench data --only data.feed --only data.pair_rows -o feed.json", "Two rows, kept"),
     ("choreo bench data --quick | choreo inspect - --lines", "Small sizes, one row a line"),
     ("choreo bench train --table", "What training promises: time in arithmetic, memory over a thousand hours"),
+    ("choreo bench trajectory --quick --table", "Drawing beside the memory writes it cannot beat, steps, solver"),
     ("choreo bench live --table", "What run-live promises: model step, loop, cadence, OSC, memory"),
 )
 
 
 @app.command()
 def bench(
-    suite: Annotated[str, typer.Argument(metavar="data|train|motion|live", help="Which lane to measure.")],
+    suite: Annotated[str, typer.Argument(metavar="data|train|motion|trajectory|live", help="Which lane to measure.")],
     *,
     only: Annotated[
         list[str] | None, typer.Option("--only", metavar="NAME", help="This row, or all below it; repeatable.")
@@ -41,8 +42,8 @@ def bench(
     quiet: options.Quiet = False,
     log_json: options.LogJson = None,
 ) -> int:
-    """Measure speed and memory of a lane: data (start-up, discover, features, pair, feed, memory), train, motion
-    or live.
+    """Measure speed and memory of a lane: data (start-up, discover, features, pair, feed, memory), train, motion,
+    trajectory or live.
 
     Each row stands beside a baseline measured in the same run and beside its floor, the least it could cost. Nothing
     else should run on the machine. Exit 1 when a goal is missed; a row that cannot be judged says why and does not

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 EXAMPLES = (
     (
         "choreo synth trajectories --num 20 --test 40 --grid 4 -o arena"
-        " && choreo train video arena --set encoder=moments --set epochs=1 --set pool=1 --set branch=branch0 -q -o racer"
-        " > racer.json; choreo report racer --compare -o standings || echo 'not yet: see standings/comparison.html'",
+        " && choreo train video arena --set encoder=moments --set epochs=1 --set pool=1 --set branch=branch0 -q"
+        " -o racer > racer.json; choreo report racer --compare -o standings"
+        " || echo 'not yet: see standings/comparison.html'",
         "Compare branches; exit 3 says what is missing for a verdict",
     ),
 )

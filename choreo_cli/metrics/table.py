@@ -28,7 +28,7 @@ def rows(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
 
 
 def label(e: Entry) -> str:
-    """The figure's name; `  session-0004 phase_coherence` for one session's, `branch0 video.accuracy` for a branch's."""
+    """The figure's name, of a branch after the branch; `  session-0004 phase_coherence` for one session's."""
     session, branch, value = (e["params"].get(k) for k in ("session", "branch", "value"))
     if session is not None:
         return f"  {session} {e['name'].split('.')[-2]}"

@@ -29,7 +29,7 @@ def make_figures(doc: Doc) -> list[Figure]:
     found = [
         Figure(
             "standing", "Where the branches stand",
-            "Mean over seeds with its 95 % interval over seeds and trajectories; small dots are single seeds. The dotted"
+            "Mean over seeds with its 95 % interval over seeds and trajectories; small dots are single seeds. Dotted"
             " lines are chance, and the better of standing still and constant velocity on the noisy true points.",
             lambda f, p: _standing(doc, f, p), 16 + 8.5 * (len(doc["branches"]) + 1), True,
         ),
@@ -69,8 +69,9 @@ def _standing(doc: Doc, figure: Any, p: Palette) -> None:
     left, right = figure.subplots(1, 2, sharey=True)
     best = min(b["mae_pct"] for b in doc["baselines"] if b["name"] in ("persistence", "constant velocity"))
     for axes, name, factor, line, label in (
-        (left, "accuracy", 100.0, 100 * doc["chance"], "accuracy, %"), (right, "mae_pct", 1.0, best, "forecast error, %"),
-    ):  # fmt: skip
+        (left, "accuracy", 100.0, 100 * doc["chance"], "accuracy, %"),
+        (right, "mae_pct", 1.0, best, "forecast error, %"),
+    ):
         for y, row in enumerate(rows):
             colour = looks(doc, p).get(row["branch"], {"color": p.ink})["color"]
             lo, hi = (factor * v for v in row[f"{name}_ci"])
@@ -193,7 +194,13 @@ def _path(doc: Doc, e: Doc, figure: Any, p: Palette) -> None:
         everything.append(points)
         axes.plot(*points.T, "x", color=style[f["branch"]]["color"], markersize=4.5, markeredgewidth=1.2)
     _cube(axes, np.concatenate(everything), p)
-    _legend(axes, doc, p, "upper left", fontsize=6)
+    from matplotlib.lines import Line2D
+
+    marks = [
+        Line2D([], [], label=f["branch"], color=style[f["branch"]]["color"], marker="x", linestyle="none", markersize=4)
+        for f in e["forecasts"]
+    ]
+    axes.legend(handles=marks, loc="upper left", fontsize=6.5)
 
 
 def _cube(axes: Any, points: Any, p: Palette) -> None:
@@ -210,7 +217,7 @@ def _cube(axes: Any, points: Any, p: Palette) -> None:
         line.line.set_color(p.soft)
         line.set_major_locator(_few())
     axes.tick_params(labelsize=5.5, pad=-3)
-    axes.set_box_aspect((1, 1, 1))
+    axes.set_box_aspect((1, 1, 1), zoom=1.08)
     axes.view_init(22, -58)
 
 
@@ -218,5 +225,3 @@ def _few() -> Any:
     from matplotlib.ticker import MaxNLocator
 
     return MaxNLocator(4)
-
-

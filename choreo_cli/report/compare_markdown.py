@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -70,8 +71,8 @@ def page(doc: Doc, figures: Sequence[Figure]) -> str:
 
 
 GALLERY = (
-    "Wrong class by most seeds first, then the largest forecast error. Each strip: every second frame, then the path that"
-    " was shown (grey), the true next points (green) and the forecast (red) in the image."
+    "Wrong class by most seeds first, then the largest forecast error. Each strip: every second frame, then the path"
+    " that was shown (grey), the true next points (green) and the forecast (red) in the image."
 )
 
 
@@ -94,7 +95,7 @@ def _picture(f: Figure) -> list[str]:
 def _branches(doc: Doc) -> list[str]:
     header = ("branch", "seeds", "accuracy", "95 %", "forecast error", "95 %", "skill", "RMSE", "ADE", "FDE", "lateral",
               "depth", "ECE", "parameters", "CPU")  # fmt: skip
-    rows = [
+    rows: list[Sequence[Any]] = [
         (
             b["branch"], ",".join(map(str, b["seeds"])), percent(b["accuracy"]), span(b["accuracy_ci"], 100),
             f"{b['mae_pct']:.2f} %", span(b["mae_pct_ci"]), f"{b['skill']:.3f}", f"{b['rmse']:.3f}", f"{b['ade']:.3f}",
@@ -105,8 +106,8 @@ def _branches(doc: Doc) -> list[str]:
     ]  # fmt: skip
     e = doc["ensemble"]
     if e:
-        rows.append(("**ensemble**", "all", percent(e["accuracy"]), span(e["accuracy_ci"], 100), f"{e['mae_pct']:.2f} %",
-                     span(e["mae_pct_ci"]), *["-"] * 6, f"{e['calibration_error']:.3f}", "-", "-"))  # fmt: skip
+        known = percent(e["accuracy"]), span(e["accuracy_ci"], 100), f"{e['mae_pct']:.2f} %", span(e["mae_pct_ci"])
+        rows.append(("**ensemble**", "all", *known, *["-"] * 6, f"{e['calibration_error']:.3f}", "-", "-"))
     found = table(header, rows, 2)
     return [*found, "", ensemble_words(e)] if e else found
 
@@ -152,7 +153,8 @@ def _baselines(doc: Doc) -> list[str]:
         (b["name"], f"{b['mae_pct']:.2f} %", span(b["mae_pct_ci"]), *(f"{v:.2f}" for v in b["steps"]))
         for b in doc["baselines"]
     ]
-    note = f"They see the noisy true points in space, which no branch does. Chance of the class: {percent(doc['chance'], 0)}."
+    chance = percent(doc["chance"], 0)
+    note = f"They see the noisy true points in space, which no branch does. Chance of the class: {chance}."
     return [*table(("baseline", "forecast error", "95 %", "step 1", "2", "3", "4"), rows), "", note]
 
 
@@ -171,7 +173,14 @@ def _breakdown(doc: Doc) -> list[str]:
     names = [b["branch"] for b in doc["branches"]]
     rows = []
     for group, value, n, cells in broken(doc):
-        rows.append((GROUPS.get(group, group), value, n, *(f"{100 * c['accuracy']:.1f} % / {c['mae_pct']:.2f} %" for c in cells)))
+        rows.append(
+            (
+                GROUPS.get(group, group),
+                value,
+                n,
+                *(f"{100 * c['accuracy']:.1f} % / {c['mae_pct']:.2f} %" for c in cells),
+            )
+        )
     where = "the grid" if doc["set"]["breakdown_split"] == "grid" else "the test views"
     return [f"Accuracy / forecast error on {where}.", "", *table(("by", "value", "videos", *names), rows, 2)]
 
@@ -179,12 +188,19 @@ def _breakdown(doc: Doc) -> list[str]:
 def broken(doc: Doc) -> list[tuple[str, str, int, list[Doc]]]:
     """(group, value, videos, a row of each branch) in the order of the document."""
     keys = dict.fromkeys((r["group"], r["value"]) for r in doc["breakdown"])
+    groups = list(dict.fromkeys(group for group, _ in keys))
     found = []
-    for group, value in keys:
+    for group, value in sorted(keys, key=lambda k: (groups.index(k[0]), _leading(k[1]))):
         cells = [r for r in doc["breakdown"] if r["group"] == group and r["value"] == value]
         shown = f"{value:g}" if isinstance(value, float) else str(value)
         found.append((group, shown, cells[0]["n"], cells))
     return found
+
+
+def _leading(value: Any) -> float:
+    """The number that a value begins with: 90-180 comes after 0-90."""
+    found = re.match(r"[\d.]+", str(value))
+    return float(found.group()) if found else 0.0
 
 
 def _failures(doc: Doc) -> list[str]:
@@ -199,17 +215,15 @@ def _failures(doc: Doc) -> list[str]:
 def failure_words(f: Doc) -> str:
     """One failure in a line."""
     return (
-        f"clip {f['row']}: {f['family']}, said {f['said']} ({percent(f['confidence'], 0)} sure, {f['seeds_wrong']} seeds"
-        f" wrong), error {f['mae_pct']:.1f} %, sigma {f['sigma']:g}, {f['style']}, azimuth {f['azimuth']:.2f},"
+        f"clip {f['row']}: {f['family']}, said {f['said']} ({percent(f['confidence'], 0)} sure, {f['seeds_wrong']}"
+        f" seeds wrong), error {f['mae_pct']:.1f} %, sigma {f['sigma']:g}, {f['style']}, azimuth {f['azimuth']:.2f},"
         f" elevation {f['elevation']:.2f}"
     )
 
 
 def _words(doc: Doc) -> list[str]:
     found = [WORDS, ""]
-    rows = [
-        (r["branch"], r["n"], *(percent(r[k], 1) if r["n"] else "-" for k in RATES)) for r in doc["words"]["rates"]
-    ]
+    rows = [(r["branch"], r["n"], *(percent(r[k], 1) if r["n"] else "-" for k in RATES)) for r in doc["words"]["rates"]]
     found += [*table(("branch", "clips", "family", "parsed", "numeric", "within 10 %", "all facts right"), rows), ""]
     for s in doc["words"]["samples"]:
         found += [f"**Clip {s['row']}, {s['family']}, sigma {s['sigma']:g}**", ""]

@@ -8,14 +8,15 @@ from typing import Any
 
 from choreo_cli.report import compare_markdown as words
 from choreo_cli.report.compare_figures import make_figures
+from choreo_cli.report.run_draw import SCREEN_MM, svg
 from choreo_cli.report.run_draw import files as drawn_files
-from choreo_cli.report.run_draw import svg
 from choreo_cli.report.run_figures import Figure
 from choreo_cli.report.run_page import TEMPLATES
 from formats.sealed import dumps
 
 Doc = Mapping[str, Any]
 MARKDOWN, PAGE, DOCUMENT = "PARALLEL_RESULTS_COMPARISON.md", "comparison.html", "comparison.json"
+WIDE_MM = 2.05 * SCREEN_MM  # both columns of the page
 TONE = {"WINNER": "good", "NO SIGNIFICANT WINNER": "none", "INCOMPLETE": "open"}
 CLASS_TONE = {"beats it": "good", "loses to it": "bad", "tied with it": "none"}
 
@@ -53,9 +54,12 @@ def page(doc: Doc, figures: Sequence[Figure], pictures: Mapping[str, bytes]) -> 
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
-    env.filters.update(percent=words.percent, span=words.span, p=words.p_value, seconds=words.seconds, whole=words.whole)
+    env.filters.update(
+        percent=words.percent, span=words.span, p=words.p_value, seconds=words.seconds, whole=words.whole
+    )
     drawn = {
-        f.name: Markup(svg(f.draw, f.name, f.height_mm, f.title, f.text)) for f in figures if f.draw is not None
+        f.name: Markup(svg(f.draw, f.name, f.height_mm, f.title, f.text, WIDE_MM if f.double else SCREEN_MM))
+        for f in figures if f.draw is not None
     }  # fmt: skip
     text = env.get_template("compare.html.j2").render(
         doc=doc, figures={f.name: f for f in figures}, drawn=drawn, words=words, mark=words.MARK, tone=TONE,

@@ -44,18 +44,19 @@ SCREEN = Palette(**_MARKS)
 Draw = Callable[[Any, Palette], None]
 
 
-def svg(draw: Draw, name: str, height_mm: float, title: str, text: str) -> str:
+def svg(draw: Draw, name: str, height_mm: float, title: str, text: str, width_mm: float = SCREEN_MM) -> str:
     """A figure to stand inline in a page: colours are `var(--c-NAME)`, letters are text in the page's font.
 
     Args:
         draw: Called with an empty matplotlib Figure and a palette.
         name: Unique on the page; seeds the ids.
-        height_mm: Height for a width of `SCREEN_MM`.
+        height_mm: Height for a width of `width_mm`.
         title: What it shows, for its accessible name.
         text: The description that stands for it.
+        width_mm: Of the room it stands in; letters keep their size.
     """
     with _style(SCREEN, f"choreo-{name}", 8.0):
-        figure = _figure(SCREEN_MM, height_mm)
+        figure = _figure(width_mm, height_mm)
         draw(figure, SCREEN)
         out = io.StringIO()
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))

@@ -38,7 +38,8 @@ class Clips:
     def world(self, points: F64, row: int) -> F64:
         """(T, 3) in the orientation of a clip's camera, turned into the world."""
         looks = self.of.looks["test"].take(slice(row, row + 1))
-        return to_world(points[None], looks.cameras)[0]
+        turned: F64 = to_world(points[None], looks.cameras)[0]
+        return turned
 
     def facts(self, row: int) -> dict[str, Any]:
         """What a clip is."""

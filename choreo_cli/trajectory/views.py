@@ -195,7 +195,7 @@ def choose_engine(engine: str) -> str:
     if engine == "numba" and not there:
         from choreo_cli.errors import UnavailableError
 
-        raise UnavailableError("numba is not installed", hint="pip install 'choreo[video]', or --engine numpy")
+        raise UnavailableError("numba is not installed", hint="pip install 'choreo[render]', or --engine numpy")
     return "numba" if there and engine != "numpy" else "numpy"
 
 
