@@ -139,7 +139,7 @@ def train(wish: Wish, folder: RunFolder, heard: Listeners, env: Mapping[str, str
     _warn_of_threads(wish, heard.note)
     folder.invalidate()
     tasks = [_task(wish, b, s) for b, s in pairs]
-    watch = _Watch(wish, tasks, heard)
+    watch = Watch(wish, tasks, heard)
     crew = Crew(tasks, wish.slots, child_env(env, wish.code, wish.threads), heard.note, watch.changed)
     copies = _Copies(heard.sync)
     whole = False
@@ -222,15 +222,19 @@ def _roots(run: Manifest) -> dict[str, Path]:
 
 
 @dataclass(slots=True)
-class _Watch:
+class Watch:
     """Tells how all runs are doing: heartbeat, progress, and results while they are not there yet."""
 
     wish: Wish
     tasks: list[Task]
     heard: Listeners
     pulse: Heartbeat | None = None
-    _results_at: float = field(default_factory=time.monotonic)
+    clock: Callable[[], float] = time.monotonic
+    _results_at: float = field(init=False)
     _last: str = ""
+
+    def __post_init__(self) -> None:
+        self._results_at = self.clock()
 
     def changed(self, task: Task) -> None:
         if task.state in ("done", "failed", "stopped"):
@@ -246,8 +250,8 @@ class _Watch:
         if said != self._last:
             self._last = said
             self.heard.progress(counts["done"], len(self.tasks), said)
-        if time.monotonic() - self._results_at >= RESULTS_S:
-            self._results_at = time.monotonic()
+        if self.clock() - self._results_at >= RESULTS_S:
+            self._results_at = self.clock()
             for task in self.tasks:
                 if task.state == "running":
                     self._keep(task)
