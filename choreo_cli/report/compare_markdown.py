@@ -224,7 +224,13 @@ def failure_words(f: Doc) -> str:
 def _words(doc: Doc) -> list[str]:
     found = [WORDS, ""]
     rows = [(r["branch"], r["n"], *(percent(r[k], 1) if r["n"] else "-" for k in RATES)) for r in doc["words"]["rates"]]
-    found += [*table(("branch", "clips", "family", "parsed", "numeric", "within 10 %", "all facts right"), rows), ""]
+    found += [
+        *table(
+            ("branch", "clips", "family", "by the fit alone", "parsed", "numeric", "within 10 %", "all facts right"),
+            rows,
+        ),
+        "",
+    ]
     for s in doc["words"]["samples"]:
         found += [f"**Clip {s['row']}, {s['family']}, sigma {s['sigma']:g}**", ""]
         told = [("truth", s["equation"], s["description"])]
@@ -233,10 +239,10 @@ def _words(doc: Doc) -> list[str]:
     return found
 
 
-RATES = ("family", "parsed", "numeric", "within_10", "slots")
+RATES = ("family", "fit_family", "parsed", "numeric", "within_10", "slots")
 WORDS = (
-    "The curve fit of the 16 points that a branch saw (its first seed). A language model's wording of them is judged by"
-    " `choreo describe trajectories --predictions`."
+    "The curve fit of the 16 points that a branch saw, in the family that it named (its first seed). A language model's"
+    " wording of them is judged by choreo describe trajectories --predictions."
 )
 
 

@@ -78,7 +78,7 @@ def lines(doc: Doc, columns: Callable[[Sequence[Sequence[str]], Sequence[str]], 
     found += [f"  {r}" for r in verdict["reasons"]]
     rows = [
         (
-            b["branch"], str(len(b["seeds"])), words.percent(b["accuracy"]), words.span(b["accuracy_ci"], 100),
+            b["branch"], str(len(b["seeds"]) or "all"), words.percent(b["accuracy"]), words.span(b["accuracy_ci"], 100),
             f"{b['mae_pct']:.2f} %", words.span(b["mae_pct_ci"]), words.seconds(b["cost"].get("cpu_s")),
         )
         for b in [*doc["branches"], *([{**doc["ensemble"], "seeds": []}] if doc["ensemble"] else [])]

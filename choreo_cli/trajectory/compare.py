@@ -154,8 +154,11 @@ def _columns(found: Found, of: TrajectorySet, missing: list[str]) -> list[Column
         for one in runs:
             try:
                 said = compare_runs.told(one, of, "test")
-            except (NoInputError, FormatError) as e:
-                missing.append(f"{one.name}: {e}")
+            except NoInputError:
+                missing.append(f"{one.name} has no predictions of the test views: train it again")
+                continue
+            except FormatError:
+                missing.append(f"the predictions of {one.name} are damaged, or not the ones it wrote: train it again")
                 continue
             kept.append(one)
             judged.append(predictions.judged(said, of, "test"))
@@ -202,7 +205,7 @@ def _missing(columns: Sequence[Column], cluster: NDArray[Any]) -> list[str]:
 def _verdict(verdict: comparison.Verdict, missing: Sequence[str], lead: Column) -> dict[str, Any]:
     word = INCOMPLETE if missing or not verdict.complete else WINNER if verdict.winner else TIED
     winner = verdict.winner if word == WINNER else None
-    reasons = list(verdict.reasons)
+    reasons = [r for r in verdict.reasons if r not in missing]
     if word == INCOMPLETE and verdict.winner is not None:
         reasons.append(f"{verdict.winner} would win if nothing were missing")
     sentence = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -112,32 +112,38 @@ def _strip(clips: Clips, c: Column, row: int) -> bytes:
 
 
 def spoken(clips: Clips, shown: Sequence[dict[str, Any]], count: int) -> dict[str, Any]:
-    """Equations and sentences from what each branch saw, by the curve fit: rates, and samples beside the truth."""
+    """Equations and sentences from the points that each branch saw, in the family that it names, by the curve fit.
+
+    Args:
+        clips: Where from. shown: The examples, as samples beside the truth. count: Clips that are judged.
+    """
     looks = clips.of.looks["test"]
     first = np.arange(min(count, len(looks)))
+    shapes = views.seen_curves(clips.of.drawn.curves, looks.take(first))
     rates = []
     for c in clips.columns:
         if c.shown is None or not len(first):
             rates.append({"branch": c.name, "n": 0})
             continue
         fits, told = _told(clips, c, first)
-        shapes = views.seen_curves(clips.of.drawn.curves, looks.take(first))
         diagonal = c.judged[0].diagonal[first]
         scores = [describe.score(t, curves.canonical(shapes, k), float(diagonal[k])) for k, t in enumerate(told)]
         judged = describe.rates(scores)
-        right = fits.family == shapes.family
         rates.append({
-            "branch": c.name, "seed": c.branch.seeds[0], "n": len(first), "family": float(right.mean()),
+            "branch": c.name, "seed": c.branch.seeds[0], "n": len(first), "family": float(judged["form"].mean()),
+            "fit_family": float((fits.family == shapes.family).mean()),
             **{k: float(judged[k].mean()) for k in ("parsed", "numeric", "within_10", "slots")},
         })  # fmt: skip
     return {"engine": "fit", "rates": rates, "samples": _samples(clips, shown)}
 
 
 def _told(clips: Clips, c: Column, rows: NDArray[Any]) -> tuple[solver.Fits, list[describe.Told]]:
+    """The fit as the solver would choose it alone, and what is told in the family that the branch names."""
     assert c.shown is not None
     looks = clips.of.looks["test"].take(rows)
     fits = solver.fit(to_world(c.shown[0][rows], looks.cameras))
-    return fits, describe.tell_all(fits, "fit")
+    named = replace(fits, family=c.branch.probabilities[0][rows].argmax(1))
+    return fits, describe.tell_all(named, "fit")
 
 
 def _samples(clips: Clips, shown: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

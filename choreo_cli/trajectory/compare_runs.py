@@ -171,7 +171,7 @@ def _add(seen: dict[tuple[str, int], Trained], one: Trained, notes: list[str]) -
             hint="name one of them, or give the branch another name",
         )
     if before.folder.resolve() != one.folder.resolve():
-        notes.append(f"{one.name} is there twice: {before.folder} counts")
+        notes.append(f"{one.name} is there twice: the first counts")
 
 
 def _alike(runs: Sequence[Trained]) -> None:

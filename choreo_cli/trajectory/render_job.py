@@ -200,7 +200,11 @@ def _store(
         row = np.arange(some.start, some.stop)
         name = f"pixels-{split}-{part:02d}.{suffix}"
         if suffix == "npz":
-            arrays: dict[str, NDArray[Any]] = {"row": row, "label": of.drawn.curves.family[chosen.looks.base[some]], "videos": videos}
+            arrays: dict[str, NDArray[Any]] = {
+                "row": row,
+                "label": of.drawn.curves.family[chosen.looks.base[some]],
+                "videos": videos,
+            }
             _put(made, folder, "table", name, npz_bytes(arrays))
         else:
             columns = {"row": row, "video": videos.reshape(len(videos), -1)}
