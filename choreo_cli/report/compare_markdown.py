@@ -67,7 +67,7 @@ def page(doc: Doc, figures: Sequence[Figure]) -> str:
     parts += ["", "## The worst clips", "", GALLERY, "", *_failures(doc)]
     parts += ["", "## Equations and sentences", "", *_words(doc)]
     parts += ["", "## Where it came from", "", *_origin(doc)]
-    return "\n".join(parts) + "\n"
+    return "\n".join(parts).replace("<", "&lt;") + "\n"  # names come from data, and nothing here is HTML
 
 
 GALLERY = (
@@ -239,6 +239,7 @@ def _words(doc: Doc) -> list[str]:
     return found
 
 
+SPOKEN = ("branch", "clips", "family", "by the fit alone", "parsed", "numeric", "within 10 %", "all facts right")
 RATES = ("family", "fit_family", "parsed", "numeric", "within_10", "slots")
 WORDS = (
     "The curve fit of the 16 points that a branch saw, in the family that it named (its first seed). A language model's"

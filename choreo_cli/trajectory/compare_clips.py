@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ U8 = NDArray[np.uint8]
 
 GREY, GREEN, RED = (120, 126, 140), (96, 208, 128), (255, 96, 88)
 DIGITS = 5
+_PLAIN = re.compile(r"[^A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +85,12 @@ def failures(clips: Clips, count: int) -> tuple[list[dict[str, Any]], dict[str, 
         (red) in the image.
     """
     rows, pictures = [], {}
-    for c in clips.columns:
+    for n, c in enumerate(clips.columns):
         wrong, share = 1 - c.branch.right.mean(0), c.branch.share.mean(0)
         order = np.lexsort((-share, -wrong))[:count]
         for place, row in enumerate(order.tolist(), 1):
-            name = f"{c.name}-{place:02d}.png"
+            # A branch's name is data: what is not plain in it cannot reach a path.
+            name = f"{n}-{_PLAIN.sub('-', c.name)[:40]}-{place:02d}.png"
             said = c.branch.probabilities[:, row].mean(0)
             pictures[name] = _strip(clips, c, row)
             rows.append({

@@ -107,12 +107,33 @@ def evaluate(
             scored.append((about, [*entries, *_costs(one)]))
             made.inputs += [one.run.source, {"role": "trajectories", "sha256": of.sha256, "schema": SCHEMA}]
             done += 1
-        made.entries += [{**e, "params": {**e["params"], "branch": branch, "split": split}} for e in over_runs(scored)]
+        made.entries += [
+            {**e, "params": {**e["params"], "branch": branch, "split": split}} for e in _over_seeds(scored)
+        ]
     made.inputs = [dict(t) for t in dict.fromkeys(tuple(sorted(i.items())) for i in made.inputs)]
     return made
 
 
 SCHEMA = "choreo.trajectories/1"
+
+
+def _over_seeds(scored: Sequence[tuple[Mapping[str, Any], list[Entry]]]) -> list[Entry]:
+    """Seeds brought together entry by entry; a group's rows meet those of the same value, and keep saying which."""
+    known: dict[str, Entry] = {}
+    marked = []
+    for about, entries in scored:
+        mine = []
+        for e in entries:
+            name = f"{e['name']}\n{e['params'].get('value', '')}"
+            known.setdefault(name, e)
+            mine.append({**e, "name": name})
+        marked.append((about, mine))
+    found = []
+    for e in over_runs(marked):
+        first = known[e["name"]]
+        group = {k: first["params"][k] for k in ("group", "value") if k in first["params"]}
+        found.append({**e, "name": first["name"], "params": {**e["params"], **group}})
+    return found
 
 
 def _home(one: Trained, on: TrajectorySet | None, roots: Mapping[str, str], notes: list[str]) -> TrajectorySet | None:
