@@ -37,7 +37,7 @@ def files(doc: Doc, pictures: Mapping[str, bytes]) -> dict[str, bytes]:
     found: dict[str, bytes] = {f"failures/{name}": data for name, data in sorted(pictures.items())}
     for f in figures:
         if f.draw is not None:
-            made = drawn_files(f.draw, f.name, f.height_mm, f.double)
+            made = drawn_files(f.draw, f.name, f.height_mm, f.double, ("png",))
             found[f"figures/{f.name}.png"] = made[f"{f.name}.png"]
     found[MARKDOWN] = words.page(doc, figures).encode("utf-8")
     found[PAGE] = page(doc, figures, pictures)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -64,12 +64,14 @@ def svg(draw: Draw, name: str, height_mm: float, title: str, text: str, width_mm
     return _inline(out.getvalue(), name, title, text)
 
 
-def files(draw: Draw, name: str, height_mm: float, double: bool) -> dict[str, bytes]:
+def files(
+    draw: Draw, name: str, height_mm: float, double: bool, suffixes: Sequence[str] = ("pdf", "png")
+) -> dict[str, bytes]:
     """`NAME.pdf` with embedded fonts and `NAME.png` at 300 dpi, at the width of one column of print or of two."""
     found = {}
     width = DOUBLE_MM if double else SINGLE_MM
     height = height_mm * (width / SCREEN_MM if not double else 1.0)
-    for suffix in ("pdf", "png"):
+    for suffix in suffixes:
         with _style(PRINT, f"choreo-{name}", 7.0):
             figure = _figure(width, max(height, 45.0))
             draw(figure, PRINT)

@@ -57,9 +57,20 @@ def make_run(
     made_by = provenance("train video", {"config": msgspec.to_builtins(config)}, [], seed=seed)
     out = OutputFolder(folder, "run", made_by)
     for split in splits:
-        out.add("predictions", FILES[split], predictions.write(folder / FILES[split], predicted(of, split, seed, right, off, branch)))
+        out.add(
+            "predictions",
+            FILES[split],
+            predictions.write(folder / FILES[split], predicted(of, split, seed, right, off, branch)),
+        )
     lines = [
-        {"kind": "validation", "step": 10 * k, "epoch": k, "loss": 2.0 / k, "accuracy": min(0.3 * k, right), "mae_pct": 20 / k}
+        {
+            "kind": "validation",
+            "step": 10 * k,
+            "epoch": k,
+            "loss": 2.0 / k,
+            "accuracy": min(0.3 * k, right),
+            "mae_pct": 20 / k,
+        }
         for k in (1, 2, 3)
     ]
     out.write("log", "log.jsonl", "".join(json.dumps(line) + "\n" for line in lines).encode())

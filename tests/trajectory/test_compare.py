@@ -189,8 +189,17 @@ def test_evaluation_of_a_perfect_forecast_and_its_gates(small: TrajectorySet, tm
     assert by_name["video.accuracy"]["value"] == 1.0 and by_name["video.accuracy"]["pass"] is True
     assert by_name["video.mae_pct"]["value"] < 1e-4 and by_name["video.mae_pct"]["pass"] is True
     assert by_name["video.pixel_error"]["value"] < 1e-4
-    assert by_name["video.accuracy"]["params"] | {"branch": "seer", "split": "grid", "seeds": [0, 1]} == by_name["video.accuracy"]["params"]
-    assert [e["params"]["value"] for e in made.entries if e["name"] == "video.accuracy_by_sigma"] == [0.005, 0.01, 0.02, 0.03, 0.05]
+    assert (
+        by_name["video.accuracy"]["params"] | {"branch": "seer", "split": "grid", "seeds": [0, 1]}
+        == by_name["video.accuracy"]["params"]
+    )
+    assert [e["params"]["value"] for e in made.entries if e["name"] == "video.accuracy_by_sigma"] == [
+        0.005,
+        0.01,
+        0.02,
+        0.03,
+        0.05,
+    ]
     assert {e["params"]["value"] for e in made.entries if e["name"] == "video.mae_pct_by_style"} == {"dot", "trail"}
     assert by_name["video.cost.parameters"]["value"] == 1000
     assert {i["role"] for i in made.inputs} == {"video", "trajectories"}
