@@ -36,8 +36,6 @@ def test_pictures_then_a_stored_set_that_is_checked(choreo, of: TrajectorySet, t
     ("line", "code", "said"),
     [
         (("render", "trajectories", "SET", "-o", "SET"), 2, b"is the set itself"),
-        (("render", "trajectories", "SET", "-o", "x", "--cameras", "1:9"), 2, b"--cameras '1:9'"),
-        (("evaluate", "video", "SET"), 66, b"no run in"),
         (("evaluate", "video", "RUNS", "--split", "train"), 2, b"models learn from it"),
         (("report", "--compare", "RUNS", "--fail-if-worse", "-o", "x"), 2, b"--compare goes with neither"),
     ],
@@ -49,6 +47,16 @@ def test_wrong_requests_end_in_one_line_and_leave_nothing(
     done = choreo(*(known.get(w, w) for w in line))
     assert done.returncode == code and said in done.stderr and done.stderr.count(b"\n") == 1, done.stderr
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("text", ["1:9", "a", "1:2:3", "0.1:nan", ",", "-3"])
+def test_cameras_that_are_none(text: str) -> None:
+    from choreo_cli.errors import UsageError
+    from commands.render_trajectories import sides
+
+    with pytest.raises(UsageError, match="--cameras"):
+        sides(text)
+    assert sides("4") == ((), 4) and sides("0.3:0.4") == (((0.3, 0.4),), 1)
 
 
 def test_a_gate_that_fails_and_a_comparison_that_is_incomplete(choreo, of: TrajectorySet, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -40,12 +40,6 @@ def test_the_goals_are_judged_at_full_size_alone(monkeypatch: pytest.MonkeyPatch
     assert found["trajectory.trail"]["pass"] is False and found["trajectory.trail"]["ratio"] == 0.5
 
 
-def test_drawing_all_views_draws_each_once(tmp_path_factory: pytest.TempPathFactory) -> None:
-    of, size = bench._made_set(tmp_path_factory.mktemp("all"), 3600, 3)
-    assert size > 10_000
-    assert bench.draw_all(bench.reopened(of), workers=2) == 3600
-
-
 def test_opencv_draws_the_same_dots() -> None:
     pytest.importorskip("cv2", reason="OpenCV is not installed: pip install 'choreo[bench]'")
     draw = bench.opencv_drawing()
