@@ -176,13 +176,16 @@ def _columns(found: Found, of: TrajectorySet, missing: list[str]) -> list[Column
 
 
 def cost_of(runs: Sequence[Trained]) -> dict[str, Any]:
-    """Means over seeds of what is known of every seed."""
+    """Means over seeds of what is known of every seed, and CPU seconds of an epoch."""
     costs = [r.cost for r in runs]
-    return {
+    found = {
         k: float(np.mean([c[k] for c in costs]))
         for k in ("parameters", "steps", "epochs", "cpu_s", "wall_s")
         if all(k in c for c in costs)
     }
+    if "cpu_s" in found and found.get("epochs", 0) > 0:
+        found["cpu_s_per_epoch"] = found["cpu_s"] / found["epochs"]
+    return found
 
 
 def _missing(columns: Sequence[Column], cluster: NDArray[Any]) -> list[str]:
