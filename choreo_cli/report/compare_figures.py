@@ -35,28 +35,29 @@ def make_figures(doc: Doc) -> list[Figure]:
         ),
         _learning(doc),
         Figure(
-            "noise", "By noise", _noise_text(doc), lambda f, p: _noise(doc, f, p), 58, True,
+            "noise", "By noise", _noise_text(doc), lambda f, p: _noise(doc, f, p), 66, True,
             facts={"split": doc["set"]["breakdown_split"]},
         ),
         Figure(
             "steps", "By forecast step",
             "Forecast error of each of the four steps; thin dotted lines are the baselines, which see noisy true points"
-            " in space.", lambda f, p: _steps(doc, f, p), 62,
+            " in space.", lambda f, p: _steps(doc, f, p), 74,
         ),
         Figure(
             "calibration", "Calibration",
             "How often a branch is right, by how sure it says it is; on the diagonal they agree. Dots grow with the"
-            " number of videos.", lambda f, p: _calibration(doc, f, p), 70,
+            " number of videos.", lambda f, p: _calibration(doc, f, p), 74,
         ),
     ]  # fmt: skip
     return found + [_space(doc, e) for e in doc["examples"]]
 
 
-def _legend(axes: Any, doc: Doc, p: Palette, where: str, **more: Any) -> None:
+def _legend(figure: Any, doc: Doc, p: Palette, columns: int) -> None:
+    """Below the drawing, where no line runs."""
     from matplotlib.lines import Line2D
 
     lines = [Line2D([], [], label=n, **look) for n, look in looks(doc, p).items() if _there(doc, n)]
-    axes.legend(handles=lines, loc=where, **more)
+    figure.legend(handles=lines, loc="outside lower center", ncols=min(columns, len(lines)))
 
 
 def _there(doc: Doc, name: str) -> bool:
@@ -95,7 +96,7 @@ def _learning(doc: Doc) -> Figure:
     if not any(r["points"] for r in doc["learning"]):
         return Figure("learning", title, "MISSING: no log.jsonl with a validation in it in the run folders.")
     text = "Accuracy and forecast error on the validation curves while training; one line for each seed."
-    return Figure("learning", title, text, lambda f, p: _curves(doc, f, p), 66, True)
+    return Figure("learning", title, text, lambda f, p: _curves(doc, f, p), 72, True)
 
 
 def _curves(doc: Doc, figure: Any, p: Palette) -> None:
@@ -112,7 +113,7 @@ def _curves(doc: Doc, figure: Any, p: Palette) -> None:
     top = [q["mae_pct"] for r in doc["learning"] for q in r["points"] if "mae_pct" in q]
     if top:
         right.set_ylim(0, min(1.05 * max(top), 40.0))
-    _legend(left, doc, p, "lower right")
+    _legend(figure, doc, p, 6)
 
 
 def _noise_text(doc: Doc) -> str:
@@ -135,7 +136,7 @@ def _noise(doc: Doc, figure: Any, p: Palette) -> None:
             axes.margins(x=0.06)
     left.set(title="accuracy, %", xlabel="sigma")
     right.set(title="forecast error, %", xlabel="sigma")
-    _legend(right, doc, p, "upper left")
+    _legend(figure, doc, p, 6)
 
 
 def _steps(doc: Doc, figure: Any, p: Palette) -> None:
@@ -151,10 +152,11 @@ def _steps(doc: Doc, figure: Any, p: Palette) -> None:
         axes.plot(range(1, len(y) + 1), y, color=p.soft, linewidth=0.8, linestyle=":")
         seen = [k for k, v in enumerate(y) if v <= top]
         if seen and seen[-1] > 0:
-            axes.annotate(line["name"], (seen[-1] + 1, y[seen[-1]]), color=p.soft, fontsize=6, ha="right", va="bottom")
+            axes.annotate(line["name"], (seen[-1] + 1, y[seen[-1]]), color=p.soft, fontsize=6, ha="right",
+                          va="top" if line["name"] == "constant velocity" else "bottom")  # fmt: skip
     axes.set(xlabel="step", ylabel="forecast error, %", xticks=[1, 2, 3, 4], ylim=(0, top))
     axes.margins(x=0.05)
-    _legend(axes, doc, p, "upper left")
+    _legend(figure, doc, p, 3)
 
 
 def _calibration(doc: Doc, figure: Any, p: Palette) -> None:
@@ -166,7 +168,7 @@ def _calibration(doc: Doc, figure: Any, p: Palette) -> None:
         axes.plot(x, y, linewidth=0.9, **style[b["branch"]])
         axes.scatter(x, y, s=4 + 26 * n / n.max(), color=style[b["branch"]]["color"])
     axes.set(xlabel="confidence", ylabel="share right", xlim=(0.23, 1.02), ylim=(0.0, 1.04))
-    _legend(axes, doc, p, "upper left")
+    _legend(figure, doc, p, 3)
 
 
 def _space(doc: Doc, e: Doc) -> Figure:
