@@ -23,6 +23,8 @@ def load(path: Path, kind: type[T]) -> T:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise NoInputError(f"no configuration at {path}") from None
+    except UnicodeDecodeError as e:
+        raise ConfigError(f"{path}: not UTF-8 text at byte {e.start}", hint="save it as UTF-8") from None
     raw = _parse(path, text)
     _known_keys(path, raw, kind)
     try:
@@ -40,11 +42,36 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
         import yaml
 
         raw = yaml.safe_load(text)
+        _once(path, yaml.compose(text, Loader=yaml.SafeLoader))
+    except ConfigError:
+        raise
     except Exception as e:
         raise ConfigError(f"{path}: {' '.join(str(e).split())}") from None
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: needs keys and values")
     return raw
+
+
+def _once(path: Path, node: Any) -> None:
+    """Refuse a key that stands twice in one block: YAML would silently take the last."""
+    import yaml
+
+    todo, seen = [node], set[int]()
+    while todo:
+        at = todo.pop()
+        if id(at) in seen or not isinstance(at, yaml.CollectionNode):
+            continue
+        seen.add(id(at))
+        if not isinstance(at, yaml.MappingNode):
+            todo += at.value
+            continue
+        lines: dict[str, int] = {}
+        for key, value in at.value:
+            line, name = key.start_mark.line + 1, str(key.value)
+            if name in lines and isinstance(key, yaml.ScalarNode):
+                raise ConfigError(f"{path}:{line}: key {name!r} a second time", hint=f"it stands in line {lines[name]}")
+            lines[name] = line
+            todo.append(value)
 
 
 def _known_keys(path: Path, raw: dict[str, Any], kind: Any) -> None:

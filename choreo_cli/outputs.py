@@ -185,4 +185,8 @@ def output_folder(path: Path, kind: str, created_by: dict[str, Any], *, wait_s: 
     make_folder(path)
     with atomic.lock(path, wait_s=wait_s, argv=" ".join(sys.argv[1:])[:200]):
         atomic.sweep(path)
-        yield OutputFolder(path, kind, created_by)
+        try:
+            yield OutputFolder(path, kind, created_by)
+        except BaseException:  # a stopped worker could not remove its own
+            atomic.sweep(path)
+            raise

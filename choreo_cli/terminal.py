@@ -12,6 +12,8 @@ from typing import IO, TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from choreo_cli.runtime import Signals
 
+WIDTH = 80
+"""Of a terminal that does not say it, as a bare pseudo-terminal."""
 HIDE, SHOW, CLEAR = "\x1b[?25l", "\x1b[?25h", "\x1b[K"
 
 
@@ -64,15 +66,16 @@ class Screen:
         self._stream = sys.stderr if stream is None else stream
         dumb = os.environ.get("TERM") == "dumb"
         self.on = bool(self._stream) and self._stream.isatty() and not plain and not dumb
-        self._drawn = 0
+        self._drawn, self._width = 0, WIDTH
 
     def draw(self, lines: Sequence[str]) -> None:
         """Show the lines in place of the last ones, cut at the width of the terminal."""
         if not self.on:
             return
-        width = max(20, os.get_terminal_size(self._stream.fileno()).columns)
+        with suppress(OSError):  # a driver that opens may point stderr elsewhere for a moment
+            self._width = max(20, os.get_terminal_size(self._stream.fileno()).columns or WIDTH)
         up = f"\x1b[{self._drawn}A" if self._drawn else HIDE
-        self._stream.write(up + "".join(f"\r{line[: width - 1]}{CLEAR}\n" for line in lines))
+        self._stream.write(up + "".join(f"\r{line[: self._width - 1]}{CLEAR}\n" for line in lines))
         self._stream.flush()
         self._drawn = len(lines)
 
@@ -132,7 +135,8 @@ class Stage:
         self._screen.close()
         if error is None:  # over before it was looked at
             self._greet()
-        self._remark()
+        self._say(self._performance.remarks)  # under meters that stand still now, too
+        self._performance.remarks.clear()
         self._stack.close()
 
     def _asked(self, _number: int, _frame: object) -> None:

@@ -84,8 +84,19 @@ def latency(
     pulses: Annotated[int, typer.Option("--pulses", "-n", min=60, max=2000, help="How many.")] = 60,
     map_file: Annotated[Path | None, typer.Option("--map", metavar="FILE", help="Control map of the port.")] = None,
     style: Annotated[str, typer.Option("--osc-style", metavar="STYLE", help="Layout of OSC messages.")] = "choreo",
-    wait: options.Wait = 0.0,
-    out: options.OutFile = None,
+    wait: Annotated[
+        float,
+        typer.Option(
+            "--wait",
+            metavar="SECONDS",
+            min=0,
+            help="Wait this long for a port that is not there yet.",
+            callback=options.finite,
+        ),
+    ] = 0.0,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--offset", metavar="FILE", help="Write the file here (default: stdout).")
+    ] = None,
     json: options.Json = False,
     table: options.TableOut = False,
 ) -> int:

@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from choreo_cli import options, streams
+from choreo_cli import streams
 from choreo_cli.errors import ExitCode, NoInputError, UsageError
+from commands.motion_input import work_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from choreo_cli.motion.capture_log import CaptureHead
     from choreo_cli.motion.capture_stream import StepLifter
     from choreo_cli.motion.retarget_plan import Item, Work
-
-KINDS = ("choreo.motions", "choreo.inventory")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +37,12 @@ class Job:
     def run(self, work: Work, *, json: bool, table: bool, quiet: bool) -> int:
         """Make the clips and the manifest, and tell of them; the exit code."""
         from choreo_cli.motion.capture_job import run
+        from choreo_cli.motion.retarget_plan import spare_inputs
         from choreo_cli.outputs import output_folder
         from choreo_cli.progress import Progress
         from choreo_cli.runtime import provenance
 
+        spare_inputs(work, self.out, ".npz")
         made_by = provenance(f"capture {self.name}", self.asked, work.inputs, seed=self.seed)
         keep = f"kept in {self.out}"
         with (
@@ -67,23 +68,8 @@ def emit(document: bytes, keep: str, *, json: bool, table: bool) -> None:
 
 
 def work(source: Path | None, out: Path, root: list[str] | None, name: str) -> Work:
-    """The motions that are meant: a file, a folder, a manifest, or one from stdin."""
-    from choreo_cli.motion import retarget_plan as plan
-    from formats import manifest as m
-
-    named = source if source is not None and str(source) != "-" else None
-    if named is not None and not named.exists():
-        raise NoInputError(f"no file or folder {named}")
-    file = named
-    if named is not None and named.is_dir():
-        file = next((p for k in KINDS if (p := named / f"{k.partition('.')[2]}.json").is_file()), None)
-        if file is None:
-            return plan.of_folder(named, out) if name != "lift" else recordings(named, out)
-    if file is not None:
-        with open(file, "rb") as head:
-            if m.peek(head.read(512)) is None:
-                return plan.of_file(file)
-    return plan.of_manifest(streams.read_manifest(file, f"capture {name}", KINDS), options.root_overrides(root))
+    """The motions that are meant; of `lift` a folder is one recording."""
+    return work_of(source, out, root, f"capture {name}", recordings if name == "lift" else None)
 
 
 def recordings(path: Path, out: Path) -> Work:

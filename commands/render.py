@@ -125,10 +125,10 @@ def _write(
         output_folder(out, "videos", made_by, wait_s=wait) as folder,
         Progress("render motion", quiet=quiet, log=log) as bar,
     ):
-        before = folder.begin(force)
+        before = None if force else folder.done_before()
         if before is not None:
             return before, folder.exit_before(), folder.already
-        made: list[Made] = render_all(tasks, jobs=core_count(jobs), on_progress=bar)
+        made: list[Made] = render_all(tasks, jobs=core_count(jobs), on_progress=bar, starting=folder.invalidate)
         for m in made:
             for role, name, sha in m.files:
                 folder.add(role, name, sha)

@@ -11,6 +11,7 @@ import typer
 
 from choreo_cli import options, streams
 from choreo_cli.errors import ExitCode, NoInputError, UsageError
+from commands.motion_input import work_of
 
 if TYPE_CHECKING:
     from choreo_cli.motion.retarget import How
@@ -29,7 +30,6 @@ EXAMPLES = (
     ("choreo retarget clips --mirror -o mirrored", "The same dances on the other side"),
 )  # fmt: skip
 LAYOUTS = ("choreo25", "bvh", "humanml3d", "smpl", "joints")
-KINDS = ("choreo.motions", "choreo.inventory")
 
 
 @app.command()
@@ -86,7 +86,8 @@ def retarget(
     from choreo_cli.runtime import provenance
 
     how = _how(to, fps, scale, height, map, body, mirror, resample, unit, target)
-    work = _work(source, out, root)
+    work = work_of(source, out, root, "retarget")
+    _spare(work, out, to)
     made_by = provenance("retarget", _parameters(how, map, body, target), work.inputs)
     shared: dict[str, Any] = {"jobs": jobs, "force": force, "wait": wait, "quiet": quiet, "log": log_json}
     doc, keep, code = _write(work, how, out, made_by, **shared)
@@ -129,26 +130,11 @@ def _parameters(how: How, *files: Path | None) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _work(source: Path | None, out: Path, root: list[str] | None) -> Work:
-    """The motions that are meant."""
-    from choreo_cli.motion import retarget_plan as plan
-    from formats import manifest as m
+def _spare(work: Work, out: Path, to: str) -> None:
+    from choreo_cli.motion.retarget import SUFFIX
+    from choreo_cli.motion.retarget_plan import spare_inputs
 
-    named = source if source is not None and str(source) != "-" else None
-    if named is not None and not named.exists():
-        raise NoInputError(f"no file or folder {named}")
-    file = named
-    if named is not None and named.is_dir():
-        file = next((f for k in KINDS if (f := named / f"{k.partition('.')[2]}.json").is_file()), None)
-        if file is None:
-            return plan.of_folder(named, out)
-    if file is not None and file.is_file():  # a pipe that is named can only bring a manifest
-        with open(file, "rb") as head:
-            if m.peek(head.read(512)) is None:
-                return plan.of_file(file)
-    found = streams.read_manifest(file, "retarget", KINDS)
-    found.file = file if file is not None and file.is_file() else None
-    return plan.of_manifest(found, options.root_overrides(root))
+    spare_inputs(work, out, SUFFIX[to])
 
 
 def _write(

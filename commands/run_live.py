@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from choreo_cli import options, streams
-from choreo_cli.errors import ExitCode, UnavailableError, UsageError
+from choreo_cli.errors import CantCreateError, ExitCode, StorageError, UnavailableError, UsageError
 from commands import run_live_options as o
 from commands.run_live_looks import learn_osc, list_here, walk
 
@@ -151,6 +151,8 @@ def _perform(
         bar = stack.enter_context(Progress("run-live", quiet=True, log=log))
         told = Events(sys.stdout.buffer if to_stdout else events_to)
         stack.callback(told.close)
+        if told.fault and not told.opened:
+            raise CantCreateError(f"cannot write the events: {told.fault}", hint="name another file")
         if around.out is None:
             performance = Performance(show, around, told)
         else:
@@ -177,6 +179,8 @@ def _perform(
         forced = how["table"] or (not document and not how["json"] and streams.is_terminal(sys.stdout))
         if document or forced:
             streams.emit(document, lines, out=None, json=how["json"], as_table=forced, keep=keep)
+    if told.fault and not told.deaf:
+        raise StorageError(f"events were lost: {told.fault}", hint="the performance itself was played to its end")
     if summary.lost:
         raise UnavailableError(summary.lost, hint="without --require the performance goes on")
     return int(summary.exit_code)

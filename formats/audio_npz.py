@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,10 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from formats import jsonstrict
 from formats.columns import Column, Table
 from formats.errors import FormatError
-from formats.npz_guard import read_npz
+from formats.sealed_npz import PROVENANCE, object_member, pack, text_member, unpack
 
 AUDIO_NPZ = Table(
     "choreo.audio_npz/1",
@@ -44,9 +39,7 @@ AUDIO_NPZ = Table(
         Column("beat_latency_us", "int64", "us", doc="lateness measured by the click self-test, already subtracted"),
     ),
 )
-PROVENANCE = "__choreo__.json"
 _SEAL = b"choreo.audio_npz/1 sha256:"
-_DATE = (1980, 1, 1, 0, 0, 0)
 
 
 def encode(arrays: Mapping[str, Any], provenance: Mapping[str, Any]) -> bytes:
@@ -60,20 +53,8 @@ def encode(arrays: Mapping[str, Any], provenance: Mapping[str, Any]) -> bytes:
         FormatError: a key, shape, type or bound that breaks the table.
     """
     checked = check(arrays)
-    text = json.dumps(dict(provenance), sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    checked[PROVENANCE] = np.frombuffer(text.encode(), np.uint8)
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as z:
-        for name, array in checked.items():
-            body = io.BytesIO()
-            np.lib.format.write_array(body, array, version=(1, 0), allow_pickle=False)
-            info = zipfile.ZipInfo(f"{name}.npy", _DATE)
-            info.external_attr = 0o644 << 16
-            info.create_system = 3
-            z.writestr(info, body.getvalue())
-        z.comment = _SEAL + b"0" * 64
-    data = out.getvalue()[:-64]
-    return data + hashlib.sha256(data).hexdigest().encode()
+    checked[PROVENANCE] = text_member(provenance, PROVENANCE)
+    return pack(checked, _SEAL)
 
 
 def write(path: str | Path, arrays: Mapping[str, Any], provenance: Mapping[str, Any]) -> str:
@@ -97,18 +78,8 @@ def decode(data: bytes, *, file: str | Path | None = None) -> tuple[dict[str, ND
     Raises:
         FormatError: any byte differs from what was written, or the table is broken.
     """
-    at = len(data) - 64 - len(_SEAL)
-    if at < 0 or data[at : at + len(_SEAL)] != _SEAL:
-        raise FormatError("the sha256 at its end is missing: the file is cut or damaged", file=file)
-    if hashlib.sha256(data[:-64]).hexdigest().encode() != data[-64:]:
-        raise FormatError("the content does not match its sha256: the file is damaged or was edited", file=file)
-    arrays = read_npz(data, file=file)
-    raw = arrays.pop(PROVENANCE, None)
-    if raw is None:
-        raise FormatError("no provenance member", file=file, field=PROVENANCE)
-    provenance = jsonstrict.loads(raw.tobytes(), file=file)
-    if not isinstance(provenance, dict):
-        raise FormatError("provenance is not an object", file=file, field=PROVENANCE)
+    arrays = unpack(data, _SEAL, file=file)
+    provenance = object_member(arrays.pop(PROVENANCE, None), PROVENANCE, file)
     return check(arrays, file=file), provenance
 
 

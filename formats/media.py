@@ -1,4 +1,4 @@
-"""The tables of manifests that name clips: motions, and the videos that show them."""
+"""The tables of clips: manifests of motions, of the videos that show them, and the ledger of a live capture."""
 
 from __future__ import annotations
 
@@ -65,5 +65,17 @@ VIDEO = Table(
         Column("split", "str", doc="split of the group", choices=("train", "val", "test", "none")),
         Column("licence", "str", nullable=True, doc="licence of the source, where it is known"),
         Column("synthetic", "bool", doc="made by a program, not recorded"),
+    ),
+)
+
+CAPTURE_LEDGER = Table(
+    "choreo.capture_ledger/1",
+    "One row per frame of a live capture: what it shows, what was in it, and how long the work took.",
+    (
+        Column("shown_us", _int, "us", doc="moment that the frame shows, on the stream's clock; strictly increasing"),
+        Column("due_us", _int, "us", doc="when the frame was due"),
+        Column("newest_us", _int, "us", doc="time of the newest reading in it"),
+        Column("arrival_us", _int, "us", doc="when that reading arrived"),
+        Column("work_us", "float64", "us", 0, doc="lifting, fusing and cleaning since the frame before"),
     ),
 )

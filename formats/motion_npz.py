@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
 import math
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -15,16 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from formats import jsonstrict
 from formats.columns import Column, Table
 from formats.errors import FormatError
-from formats.npz_guard import npz_keys, read_npz
+from formats.npz_guard import npz_keys
+from formats.sealed_npz import PROVENANCE, is_sealed, object_member, pack, text_member, unpack
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
 LAYOUT, LAYOUT_VERSION = "choreo25", 1
-PROVENANCE = "__choreo__.json"
 SKELETON_SIZE = 58
 _f32 = "float32"
 _PI = math.pi
@@ -98,7 +93,6 @@ MOTION_NPZ = Table(
     ),
 )
 _SEAL = b"choreo.motion_npz/1 sha256:"
-_DATE = (1980, 1, 1, 0, 0, 0)
 _JSON_FIELDS = ("layout", "units", "up", "source", "licence", "origin", "flags")
 
 
@@ -211,22 +205,11 @@ def encode(clip: MotionClip, created_by: Mapping[str, Any] | None = None) -> byt
         "channels": clip.channels,
         **{n: getattr(h, n) for n in ("layout_version", "fps", "yaw0", "x0", "z0", "height_m", "scale_applied")},
         **{name: getattr(h.skeleton, name) for name in SKELETON_SHAPES},
-        "header.json": _text({n: getattr(h, n) for n in _JSON_FIELDS}),
+        "header.json": text_member({n: getattr(h, n) for n in _JSON_FIELDS}, "header.json"),
     }
     checked = check(arrays)
-    checked[PROVENANCE] = _text(dict(created_by if created_by is not None else clip.created_by))
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as z:
-        for name, array in checked.items():
-            body = io.BytesIO()
-            np.lib.format.write_array(body, array, version=(1, 0), allow_pickle=False)
-            info = zipfile.ZipInfo(f"{name}.npy", _DATE)
-            info.external_attr = 0o644 << 16
-            info.create_system = 3
-            z.writestr(info, body.getvalue())
-        z.comment = _SEAL + b"0" * 64
-    data = out.getvalue()[:-64]
-    return data + hashlib.sha256(data).hexdigest().encode()
+    checked[PROVENANCE] = text_member(created_by if created_by is not None else clip.created_by, PROVENANCE)
+    return pack(checked, _SEAL)
 
 
 def write(path: str | Path, clip: MotionClip, created_by: Mapping[str, Any] | None = None) -> str:
@@ -254,15 +237,12 @@ def decode(data: bytes, *, file: str | Path | None = None) -> MotionClip:
     Raises:
         FormatError: not a clip, any byte differs from what was written, an unknown layout, or the table is broken.
     """
-    at = len(data) - 64 - len(_SEAL)
-    if at < 0 or data[at : at + len(_SEAL)] != _SEAL:
+    if not is_sealed(data, _SEAL):
         _refuse_stranger(data, file)
-    if hashlib.sha256(data[:-64]).hexdigest().encode() != data[-64:]:
-        raise FormatError("the content does not match its sha256: the file is damaged or was edited", file=file)
-    arrays = read_npz(data, file=file)
+    arrays = unpack(data, _SEAL, file=file)
     _known_layout(arrays, file)
-    made = _object(arrays.pop(PROVENANCE, None), PROVENANCE, file)
-    told = _object(arrays.get("header.json"), "header.json", file)
+    made = object_member(arrays.pop(PROVENANCE, None), PROVENANCE, file)
+    told = object_member(arrays.get("header.json"), "header.json", file)
     _texts(told, file)
     checked = check(arrays, file=file)
     bones: dict[str, Any] = {n: checked[n] if shape else float(checked[n]) for n, shape in SKELETON_SHAPES.items()}
@@ -306,23 +286,6 @@ def _texts(told: dict[str, Any], file: str | Path | None) -> None:
     for name in ("licence", "origin"):
         if told[name] is not None and not isinstance(told[name], str):
             raise FormatError(f"{name} is neither text nor null", file=file, field="header.json")
-
-
-def _text(value: Mapping[str, Any]) -> NDArray[np.uint8]:
-    try:
-        text = json.dumps(dict(value), sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    except (TypeError, ValueError) as e:
-        raise FormatError(f"header is not JSON: {e}", field="header.json") from None
-    return np.frombuffer(text.encode(), np.uint8)
-
-
-def _object(raw: NDArray[Any] | None, name: str, file: str | Path | None) -> dict[str, Any]:
-    if raw is None or raw.dtype != np.uint8 or raw.ndim != 1:
-        raise FormatError("missing, or not text", file=file, field=name)
-    found = jsonstrict.loads(raw.tobytes(), file=file)
-    if not isinstance(found, dict):
-        raise FormatError("not an object", file=file, field=name)
-    return found
 
 
 def check(arrays: Mapping[str, Any], *, file: str | Path | None = None) -> dict[str, NDArray[Any]]:

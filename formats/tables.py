@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -158,25 +159,38 @@ def write_batches(
     metadata: Mapping[str, str] | None = None,
 ) -> str:
     """As `write_table`, for a table that comes in pieces: memory holds one of them at a time."""
+    with writer(path) as f:
+        return _into(f, table, batches, metadata)
+
+
+def encode_table(table: Table, columns: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> bytes:
+    """The bytes that `write_table` writes."""
+    out = io.BytesIO()
+    _into(out, table, [columns], metadata)
+    return out.getvalue()
+
+
+def _into(
+    f: Any, table: Table, batches: Iterable[Mapping[str, Any] | pa.Table], metadata: Mapping[str, str] | None
+) -> str:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     keep = {"choreo.schema": table.schema, **(metadata or {})}
     schema = arrow_schema(table)
-    with writer(path) as f:
-        sink = _Sealing(f)
-        out = pq.ParquetWriter(
-            pa.PythonFile(sink, mode="w"), schema.with_metadata(keep), compression="zstd", compression_level=1,
-            use_dictionary=False, write_page_checksum=True, store_schema=True, version="2.6",
-        )  # fmt: skip
-        try:
-            for columns in batches:
-                data = columns if isinstance(columns, pa.Table) else to_arrow(table, columns)
-                out.write_table(data.cast(schema).replace_schema_metadata(keep), row_group_size=ROW_GROUP)
-        finally:
-            sink.pages_done()  # a writer that failed closes into memory
-            out.close()
-        sink.finish()
+    sink = _Sealing(f)
+    out = pq.ParquetWriter(
+        pa.PythonFile(sink, mode="w"), schema.with_metadata(keep), compression="zstd", compression_level=1,
+        use_dictionary=False, write_page_checksum=True, store_schema=True, version="2.6",
+    )  # fmt: skip
+    try:
+        for columns in batches:
+            data = columns if isinstance(columns, pa.Table) else to_arrow(table, columns)
+            out.write_table(data.cast(schema).replace_schema_metadata(keep), row_group_size=ROW_GROUP)
+    finally:
+        sink.pages_done()  # a writer that failed closes into memory
+        out.close()
+    sink.finish()
     return sink.sha.hexdigest()
 
 

@@ -33,6 +33,7 @@ def main(folder: Path) -> None:
     _beats_and_lists(folder)
     _ours(folder, session, music)
     _motion(folder)
+    _mocap(folder / "mocap")
     _manifests(folder)
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
     sums = [f"{_sha(folder / n)}  {n}\n" for n in names if n != "SHA256SUMS"]
@@ -310,6 +311,38 @@ def _ours(folder: Path, session: Any, features: Any) -> None:
     _put(folder, "packets.jsonl", packet_log.encode(packets))
 
 
+def _mocap(folder: Path) -> None:
+    """Motion as other tools keep it: each by the writer that the tests of its reader use."""
+    import pickle
+
+    from formats import tables
+    from formats.media import CAPTURE_LEDGER
+
+    sys.path.insert(0, str(TOP / "tests" / "formats"))
+    import test_foreign_acclaim as acclaim
+    import test_foreign_body_arrays as arrays
+    import test_foreign_markers as markers
+    import test_foreign_pickles as pickles
+
+    walk = acclaim.Walk(60)
+    _put(folder, "walk.asf", walk.asf())
+    _put(folder, "walk_01.amc", walk.amc())
+    _put(folder, "aist.pkl", pickle.dumps(pickles.motion(60), protocol=4))
+    _put(folder, "markers.c3d", markers.Writer().bytes())
+    _put(folder, "markers.trc", markers.table())
+    # scipy writes the day into the text at the start
+    _put(folder, "toolbox.mat", b"MATLAB 5.0 MAT-file, example".ljust(116) + markers.mat(**markers.toolbox())[116:])
+    for name, values in (("features263", arrays.features(arrays.JOINTS)), ("joints", arrays.JOINTS)):
+        np.save(folder / f"{name}.npy", values.astype(np.float32))
+    np.savez(folder / "joints.npz", joints=arrays.JOINTS.astype(np.float32), fps=30.0)
+    np.savez(folder / "amass.npz", **arrays.layouts()["float32"])
+    due = np.arange(60) * 16_667 + 500_000
+    tables.write_table(folder.parent / "capture_ledger.parquet", CAPTURE_LEDGER, {
+        "shown_us": due - 25_000, "due_us": due, "newest_us": due - 9_000, "arrival_us": due - 1_000,
+        "work_us": 1_000.0 + 50.0 * np.sin(np.arange(60)),
+    })  # fmt: skip
+
+
 def _motion(folder: Path) -> None:
     """A dance of two seconds as a choreo25 clip, with its round trip."""
     from choreo_cli.motion import choreo25
@@ -403,6 +436,7 @@ def _manifests(folder: Path) -> None:
         "files": {n: _sha(folder / n) for n in ("frames.parquet", "heart_rate.csv", "poses.jsonl")},
     }], [])  # fmt: skip
     put("motions", [_clip(folder)], ["dance.npz"])
+    put("videos", [_video(folder)], [])
     names = ("controls.parquet", "latents.parquet", "weights.safetensors")
     put("run", [{
         "id": "000000000000", "recipe": "mapper", "seed": 0, "path": ".", "state": "done", "steps": 100, "epochs": 5.0,
@@ -458,6 +492,23 @@ def _clip(folder: Path) -> dict[str, Any]:
         "licence": "CC0-1.0", "synthetic": True,
     }  # fmt: skip
     return {name: entry[name] for name in MOTION.names}
+
+
+def _video(folder: Path) -> dict[str, Any]:
+    """How the dance was drawn; its film is not kept here: `choreo render motion dance.npz` makes it again."""
+    from formats.media import VIDEO
+
+    entry = {
+        "id": "v:0000000000000000", "path": None, "sha256": None, "source": "dance.npz",
+        "source_sha256": _sha(folder / "dance.npz"), "reference": None, "reference_sha256": None,
+        "music": "music.wav", "music_sha256": _sha(folder / "music.wav"), "n_frames": SECONDS * FPS, "fps": float(FPS),
+        "duration_us": SECONDS * 1_000_000, "start_us": 0, "width": 512, "height": 512, "n_beats": 4, "camera": {
+            "view": "three-quarter", "azimuth": 0.77, "elevation": 0.244, "distance": 3.98, "zoom": 182.6,
+            "projection": "perspective", "follow": False,
+        }, "files": {}, "notes": ["the film is not kept here"], "group_id": "example", "split": "none",
+        "licence": "CC0-1.0", "synthetic": True,
+    }  # fmt: skip
+    return {name: entry[name] for name in VIDEO.names}
 
 
 def _pair(folder: Path) -> dict[str, Any]:

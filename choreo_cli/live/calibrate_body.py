@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from choreo_cli.errors import DataError, NoAnswerError, NoInputError
 from choreo_cli.live.clock import SECOND_NS, Clock
+from choreo_cli.live.osc_source import OscSource
 from choreo_cli.live.sample import Body, Sample, Source
 from choreo_cli.motion.accelerometer import UNITS, AccelerometerSpeed
 from choreo_cli.motion.features import Scale
@@ -32,6 +33,8 @@ PARTS: tuple[tuple[str, str], ...] = (
 )
 LEAST_S = 9.0
 LEAST_SHARE = 0.6
+SHORT_SHARE = 0.9
+"""Of a length that is hardly enough: no time of listening is filled to its ends, for the first sample comes late."""
 BIG_OVER_STILL = 3.0
 POLL_NS = 20_000_000
 MAX_BYTES = 65_536
@@ -127,10 +130,10 @@ def _increasing(samples: Sequence[Sample]) -> tuple[I64, F32]:
 
 def _rate(t: I64, seconds: float | None) -> float:
     spanned = (int(t[-1]) - int(t[0])) / 1e6
-    wanted = LEAST_S if seconds is None else max(LEAST_S * min(1.0, seconds / LEAST_S), LEAST_SHARE * seconds)
+    wanted = LEAST_S if seconds is None else max(SHORT_SHARE * min(LEAST_S, seconds), LEAST_SHARE * seconds)
     if len(t) < 2 or spanned < wanted:
         raise NoAnswerError(
-            f"only {spanned:.1f} s arrived, need {wanted:.0f} s", hint="calibrate again once the sensor runs"
+            f"only {spanned:.1f} s arrived, need {wanted:.1f} s", hint="calibrate again once the sensor runs"
         )
     fps = 1e6 / native_period_us(t)
     if fps < MIN_POSE_FPS:
@@ -144,7 +147,7 @@ def _range(measured: Measured, seconds: float | None) -> tuple[float, float]:
     wanted = LEAST_SHARE * (seconds if seconds is not None else LEAST_S)
     if len(speed) < 50 * wanted:
         raise NoAnswerError(
-            f"the body was seen for {len(speed) / 50:.1f} s only, need {wanted:.0f} s",
+            f"the body was seen for {len(speed) / 50:.1f} s only, need {wanted:.1f} s",
             hint="stay in view, and look at the rate of the sensor",
         )
     means = np.convolve(speed, np.full(50, 0.02), "valid")
@@ -182,6 +185,8 @@ def run(
     part = -1
     deadline = start_ns
     try:
+        for line in source.said():
+            say(line)
         while not source.ended and not (stop is not None and stop.is_set()):
             now = clock.now_ns()
             passed = (now - start_ns) / SECOND_NS
@@ -195,4 +200,6 @@ def run(
             clock.wait_until(deadline)
     finally:
         source.close()
+    if not found and isinstance(source, OscSource) and (why := source.useless()):
+        raise NoAnswerError("nothing to calibrate: no pose and no acceleration arrived", hint=why)
     return calibrate(found, source.body, seconds=seconds)

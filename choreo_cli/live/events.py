@@ -59,6 +59,16 @@ class Events:
         self._thread: threading.Thread | None = threading.Thread(target=self._work, name="events", daemon=True)
         self._thread.start()
 
+    @property
+    def opened(self) -> bool:
+        """There is a log, or none was asked for."""
+        return self._out is not None or self._path is None
+
+    @property
+    def deaf(self) -> bool:
+        """Nobody reads the log any more: a pipe whose reader went away, which is the reader's business."""
+        return self._number in (errno.EPIPE, errno.ESHUTDOWN)
+
     def emit(self, kind: str, t_us: int, **facts: Any) -> None:
         """Tell one event; returns at once.
 

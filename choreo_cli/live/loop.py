@@ -383,7 +383,8 @@ class Loop:
         deadline, t_us = start, self.summary.last_us
         anything = np.full(len(CONTROL_NAMES), 0.5, np.float32)  # the model has nothing to say any more
         while self.clock.now_ns() - start < GOODBYE_NS:
-            deadline, t_us = deadline + self._period_ns, t_us + self.period_us
+            # After a late tick the next one waits its turn: two at once would stand as still as one that has arrived.
+            deadline, t_us = max(deadline, self._before_ns) + self._period_ns, t_us + self.period_us
             self.clock.wait_until(deadline)
             now = self.clock.now_ns()
             out = self.guards.release(anything, (now - self._before_ns) / SECOND_NS, self._seq, t_us, neutral=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from choreo_cli.errors import UnavailableError, UsageError
 from choreo_cli.live.clock import SECOND_NS, Clock
-from choreo_cli.live.osc import Decoder, Message, OscError
+from choreo_cli.live.osc import Decoder, Message, OscError, decode, encode
 from choreo_cli.live.osc_pose import completed
 from choreo_cli.live.osc_presets import PRESETS, MapReader, Reader, WekPoseReader, zigsim_json
 from choreo_cli.live.sample import Body, Sample
@@ -23,6 +23,8 @@ CAPACITY = 1024
 NTP_SECONDS = 2**32
 # More than one datagram can hold, so that none is cut and then read as if it were whole.
 LARGEST = 65536
+SENT_BY = {"/ZIGSIM/": "zigsim", "/gyrosc/": "gyrosc", "/accxyz": "touchosc", "/wek/inputs": "wek"}
+"""Presets whose sender can be told by the beginning of an address."""
 
 
 def bind_udp(host: str, port: int, name: str) -> socket.socket:
@@ -30,7 +32,10 @@ def bind_udp(host: str, port: int, name: str) -> socket.socket:
 
     Raises:
         UnavailableError: the port is taken, or the address is none of this machine's.
+        UsageError: no address; a socket would take that for every one.
     """
+    if not host:
+        raise UsageError(f"{name}: the address to listen at is empty", hint=f"--listen {LOOPBACK}")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     made = socket.socket(family, socket.SOCK_DGRAM)
     try:
@@ -135,6 +140,7 @@ class OscSource:
         self._dropped = self._unused = self._lines = 0
         self._packets = self._bytes = 0
         self._last_ns: int | None = None
+        self._useless = b""
         self._samples: dict[str, int] = {}
         self._misread: dict[str, int] = {}
         self._pace: dict[str, tuple[int, int, float]] = {}
@@ -167,7 +173,24 @@ class OscSource:
         lines = listening(self.name, *self.address)
         if self._preset:
             lines.append(f"{self.name}: {self._preset.title}, {self._preset.units}")
-        return lines
+        return [*lines, *([self.useless()] if self.useless() else [])]
+
+    def useless(self) -> str:
+        """What came while nothing of it could be used, and what to do; empty when nothing came or some was used."""
+        if self._samples or not self._packets:
+            return ""
+        begun = f"{self.name}: {self._packets} packets came and none could be used"
+        if self._misread:
+            return f"{begun}: {max(self._misread, key=lambda why: self._misread[why])}"
+        if self._useless[:1] == b"{":
+            return f"{begun}: they are JSON, which ZIG SIM sends: --source osc:{self.port}:zigsim"
+        try:
+            address = next((m.address for m in decode(self._useless)), "empty") if self._useless else "empty"
+        except OscError as e:
+            return f"{begun}: not OSC, {e.reason}"
+        sender = next((preset for start, preset in SENT_BY.items() if address.startswith(start)), "")
+        words = f"osc:{self.port}:{sender}" if sender else f"osc:{self.port} --learn"
+        return f"{begun}, the last was {address}: --source {words}"
 
     def facts(self) -> dict[str, Any]:
         """See `Source`. `error` is renewed at most once a second, `errors` counts its renewals."""
@@ -208,6 +231,7 @@ class OscSource:
         except OscError as e:
             if as_json:
                 self._misread[e.reason] = self._misread.get(e.reason, 0) + 1
+            self._useless = packet
             self._complain(e.reason, arrival_ns, sender)
             return
         self._last_ns = arrival_ns
@@ -227,6 +251,7 @@ class OscSource:
             return
         if readings is None:
             self._unused += 1
+            self._useless = encode(message.address)
             return
         stamp = message.timetag
         # 0 and 1 say "now" and are no time. NTP counts seconds from 1900 in 32.32 bits.

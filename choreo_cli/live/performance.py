@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from choreo_cli.errors import ChoreoError, DataError, UnavailableError, UsageError
+from choreo_cli.errors import ChoreoError, DataError, NoInputError, UnavailableError, UsageError
 from choreo_cli.live.assemble import Assembler
 from choreo_cli.live.calibrate_body import read_scale
 from choreo_cli.live.clock import Clock, MonotonicClock, VirtualClock
@@ -220,6 +220,8 @@ class Performance:
                 self.watch.close()
             if self.teacher is not None:
                 self.teacher.close()
+                if self.teacher.rest:
+                    self.warn(self.teacher.rest, "lesson")
         piped = summary.sources.get("-", {})
         if piped.get("samples") == 0 and summary.reason == "ended":
             why = f", {piped['refused']} lines were refused, first {piped['first_refused']}" if piped["refused"] else ""
@@ -293,6 +295,7 @@ class Performance:
     def _map_fault(self, why: str) -> None:
         if why != self._fault:
             self._fault = why
+            self.remarks.append(why)
             self.tell(why, "map", state="refused")
 
     def tell(self, text: str, kind: str = "model", **facts: Any) -> None:
@@ -386,6 +389,9 @@ def stages_of(show: Show, rps_sha256: str = "") -> Stages | None:
     advance_us = round(offset["p50"] * 1000) if offset else 0
     if not (show.gesture or show.planner):
         return None
+    for run in filter(None, (show.gesture, show.lookahead)):
+        if not Path(run).exists():
+            raise NoInputError(f"no run at {run}", hint="name a run of train gesture or train lookahead")
     from choreo_cli.reflex.planner import Rules
 
     plan = Rules() if show.planner else None

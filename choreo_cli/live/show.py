@@ -13,6 +13,8 @@ from choreo_cli.errors import UsageError
 
 ENGINES = ("auto", "onnx", "numpy")
 LEADERS = ("choreo", "midi-clock", "osc", "audio", "tap", "recording")
+LONGEST = 4096
+"""Characters of a path or a name."""
 STYLES = ("choreo", "vector", "wek", "tidal", "sonicpi")
 
 
@@ -136,7 +138,10 @@ def led(show: Show) -> Show:
 
 
 def checked(show: Show) -> Show:
-    """The show, when its words exist, with its leader named. Raises UsageError with the nearest one, or as `led`."""
+    """The show, when its words exist, with its leader named. Raises UsageError with the nearest one, or as `led`.
+
+    An empty `listen` is refused because a socket would take it for every address of this machine.
+    """
     for option, value, known in (
         ("--osc-style", show.osc_style, STYLES),
         ("--leader", show.transport.leader, LEADERS),
@@ -146,4 +151,13 @@ def checked(show: Show) -> Show:
             near = get_close_matches(value, known, 1)
             hint = f"did you mean: {near[0]}?" if near else f"one of {', '.join(known)}"
             raise UsageError(f"{option} {value} is not known", hint=hint)
+    for name in show.__struct_fields__:
+        words = getattr(show, name)
+        for word in [words] if isinstance(words, str) else words if isinstance(words, list) else ():
+            if len(word) > LONGEST or not word.isprintable():
+                raise UsageError(f"{name} {word[:40]!r} is no name", hint="a file, a port or a word in one line")
+    if not show.listen:
+        raise UsageError("listen is empty", hint="name this machine's address, or leave it out")
+    if show.session and not show.sources:
+        raise UsageError(f"session {show.session}, and no source is named", hint="add --source FOLDER")
     return led(show)

@@ -6,6 +6,7 @@ the same command a person would type, so that a lesson can be repeated and looke
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -101,7 +102,10 @@ class Teacher:
         self._lesson: Lesson | None = None
         self._thread: threading.Thread | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._words: list[str] = []
         self._count = 0
+        self.rest = ""
+        """What is left to do after the end, for the person; empty when nothing is."""
 
     @property
     def state(self) -> str:
@@ -145,8 +149,9 @@ class Teacher:
         self._say(f"playing {mapper}")
 
     def close(self) -> None:
-        """Stop a training that is under way; its state stays on disk."""
+        """Stop a training that is under way; its state stays on disk, and `rest` says how it goes on."""
         if self._process is not None and self._process.poll() is None:
+            self.rest = f"lesson {self._count} is not learned yet; it goes on with: {shlex.join(self._words)}"
             self._process.terminate()
         if self._thread is not None:
             self._thread.join(timeout=6.0)
@@ -180,6 +185,7 @@ class Teacher:
                 *self.program, "train", "mapper", str(frames), "--rps", str(model.rps_folder), "--targets",
                 str(targets), "--mode", model.mode, "-q", "-o", str(run),
             ]  # fmt: skip
+            self._words = ["choreo", *words[len(self.program) :]]
             failed = self._train(words)
             if failed:
                 self._say(f"the lesson was not learned: {failed}")

@@ -11,8 +11,9 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from choreo_cli.motion.biomechanics_params import CAPSULES, DEFAULT, LEG_SHARE, Params, pairs, segment_rows
+from choreo_cli.motion.biomechanics_params import CAPSULES, DEFAULT, Params, pairs, segment_rows
 from formats.foreign.joints import CANONICAL
+from formats.proportions import LEG_SHARE
 
 F64 = NDArray[np.float64]
 Bool = NDArray[np.bool_]

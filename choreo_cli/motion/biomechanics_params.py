@@ -18,7 +18,6 @@ from formats.foreign.joints import CANONICAL
 
 F64 = NDArray[np.float64]
 
-LEG_SHARE = 0.481  # thigh + shank over stature
 LIMIT_NAMES = (
     "l_elbow", "r_elbow", "l_knee", "r_knee", "pelvis_tilt", "chest_rotation",
     "l_arm_reach", "r_arm_reach", "l_leg_reach", "r_leg_reach",

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from choreo_cli.motion.biomechanics import BEYONDS, CLEAR_M, FEET, FLIGHT_M, GRAVITY, POINTED, RADII, SKIPS
-from choreo_cli.motion.biomechanics_params import CAPSULES, DEFAULT, LEG_SHARE, Params, pairs, segment_rows
+from choreo_cli.motion.biomechanics_params import CAPSULES, DEFAULT, Params, pairs, segment_rows
 from formats.foreign.joints import CANONICAL
+from formats.proportions import LEG_SHARE
 
 _TINY = 1e-12
 _ROOT = 1e-24  # under every square root: its gradient exists at 0

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +19,7 @@ from choreo_cli.motion.capture_stream import Capture, Frame, StepLifter, clip_of
 from choreo_cli.motion.choreo25 import clamp, decode, encode
 from choreo_cli.motion.cleanup import CleanOptions, clean, facts
 from choreo_cli.motion.retarget_inputs import Asked, open_motion
-from choreo_cli.motion.retarget_plan import Item, Work
+from choreo_cli.motion.retarget_plan import Folder, Item, Work
 from choreo_cli.motion.skeleton import canonical_skeleton, stature
 from formats import motion_npz
 from formats.atomic import sha256_file, write_bytes
@@ -53,17 +52,6 @@ class Made:
     rig: str = "choreo25"
     synthetic: bool = False
     sidecars: list[tuple[str, str, bytes]] = field(default_factory=list)
-
-
-class Folder(Protocol):
-    """Where results go; `choreo_cli.outputs.OutputFolder` is one."""
-
-    path: Path
-    created_by: dict[str, Any]
-
-    def add(self, role: str, relative: str, sha256: str) -> None: ...
-
-    def write(self, role: str, relative: str, data: bytes) -> None: ...
 
 
 Change = Callable[[Item], Made]
@@ -283,7 +271,7 @@ def row_line(t_us: int, channels: NDArray[np.float32]) -> bytes:
 def keep_stream(
     capture: Capture, refused: Refused, frames: list[Frame], fps: float, folder: Folder, source: str
 ) -> list[dict[str, Any]]:
-    """Write what a live capture made: the clip, its ledger as NPZ and in words; the entries.
+    """Write what a live capture made: the clip, its ledger as a table and in words; the entries.
 
     Raises:
         DataError: no frame came out.
@@ -294,18 +282,20 @@ def keep_stream(
     path = Path(rest) if kind == "jsonl" else Path(source)
     item = Item(path, path.name if kind == "jsonl" else source, "capture")
     sidecars = [
-        ("ledger", ".ledger.npz", ledger_bytes(capture)),
+        ("ledger", ".ledger.parquet", ledger_bytes(capture)),
         ("latency", ".latency.json", json.dumps(report["latency"], indent=1).encode() + b"\n"),
     ]
     return [write(Made(clip, report, "captured", capture.head.synthetic, sidecars), item, folder)]
 
 
 def ledger_bytes(capture: Capture) -> bytes:
-    """The ledger as NPZ: the columns of `Ledger`, one row a frame: int64 microseconds and float64 of work."""
-    book, out = capture.ledger, io.BytesIO()
-    np.savez(
-        out, shown_us=np.array(book.shown_us, np.int64), due_us=np.array(book.due_us, np.int64),
-        newest_us=np.array(book.newest_us, np.int64), arrival_us=np.array(book.arrival_us, np.int64),
-        work_us=np.array(book.work_us, np.float64),
-    )  # fmt: skip
-    return out.getvalue()
+    """The ledger as `choreo.capture_ledger/1`: one row a frame."""
+    from formats.media import CAPTURE_LEDGER
+    from formats.tables import encode_table
+
+    book = capture.ledger
+    columns = {
+        name: np.array(getattr(book, name), np.float64 if name == "work_us" else np.int64)
+        for name in CAPTURE_LEDGER.names
+    }
+    return encode_table(CAPTURE_LEDGER, columns)

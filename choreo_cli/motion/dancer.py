@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from choreo_cli.motion.dancer_body import STATURE_M, pose_body
+from choreo_cli.motion.dancer_body import pose_body
+from formats.proportions import STATURE_M
 
 F64 = NDArray[np.float64]
 

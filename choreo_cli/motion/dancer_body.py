@@ -8,18 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from formats.foreign.joints import CANONICAL
+from formats.proportions import ANKLE, ATTACHED, FOOT, FOREARM, SHANK, STATURE_M, THIGH, UPPER_ARM
 
 F64 = NDArray[np.float64]
 
-STATURE_M = 1.70
-# Fractions of stature: round numbers of our own (motion.md section 7).
-_OFFSET = {
-    "l_hip": (0.05, -0.045, 0.0), "r_hip": (-0.05, -0.045, 0.0), "spine1": (0.0, 0.065, -0.01),
-    "spine2": (0.0, 0.08, 0.0), "chest": (0.0, 0.035, 0.005), "neck": (0.0, 0.125, -0.02),
-    "l_collar": (0.045, 0.065, -0.015), "r_collar": (-0.045, 0.065, -0.015),
-    "l_shoulder": (0.11, 0.085, -0.02), "r_shoulder": (-0.11, 0.085, -0.02), "head": (0.0, 0.05, 0.03),
-}  # fmt: skip
-_UPPER_ARM, _FOREARM, _THIGH, _SHANK, _FOOT, _ANKLE = 0.155, 0.150, 0.235, 0.246, 0.08, 0.05
 _PELVIS = 0.540  # height of the pelvis in the ready stance, knees bent
 _REACH = 0.998  # of the leg: a knee never locks
 
@@ -53,8 +45,8 @@ def pose_body(root: F64, dof: Mapping[str, F64], feet: Sequence[F64], height_m: 
     out[:, at["head"]] = out[:, at["neck"]] + _apply(_matmul(rc, _rot(0, dof["nod"])), _off("head", h))
     for side, sigma, foot in (("l", 1.0, feet[0]), ("r", -1.0, feet[1])):
         upper, fore = _arm(dof[f"{side}_raise"], dof[f"{side}_swing"], dof[f"{side}_flex"], sigma)
-        out[:, at[f"{side}_elbow"]] = out[:, at[f"{side}_shoulder"]] + _apply(rc, upper) * (_UPPER_ARM * h)
-        out[:, at[f"{side}_wrist"]] = out[:, at[f"{side}_elbow"]] + _apply(rc, fore) * (_FOREARM * h)
+        out[:, at[f"{side}_elbow"]] = out[:, at[f"{side}_shoulder"]] + _apply(rc, upper) * (UPPER_ARM * h)
+        out[:, at[f"{side}_wrist"]] = out[:, at[f"{side}_elbow"]] + _apply(rc, fore) * (FOREARM * h)
         knee, ankle, toe = _leg(out[:, at[f"{side}_hip"]], foot, rp, sigma, h)
         out[:, at[f"{side}_knee"]], out[:, at[f"{side}_ankle"]], out[:, at[f"{side}_toe"]] = knee, ankle, toe
     return out
@@ -62,7 +54,7 @@ def pose_body(root: F64, dof: Mapping[str, F64], feet: Sequence[F64], height_m: 
 
 def _off(name: str, height_m: float) -> F64:
     # Shoulders are given from the chest, as collars are: both turn with it, so the collarbone keeps its length.
-    return np.array(_OFFSET[name]) * height_m
+    return np.array(ATTACHED[name]) * height_m
 
 
 def _rot(axis: int, a: F64) -> F64:
@@ -107,8 +99,8 @@ def _arm(lift: F64, swing: F64, flex: F64, sigma: float) -> tuple[F64, F64]:
 def _leg(hip: F64, foot: F64, rp: F64, sigma: float, h: float) -> tuple[F64, F64, F64]:
     """Knee, ankle and toe (T, 3): two bones from the hip to the planted ankle, knee forward."""
     k = h / STATURE_M
-    l1, l2 = _THIGH * h, _SHANK * h
-    want = np.stack([foot[:, 0] * k, _ANKLE * h + foot[:, 3] * k, foot[:, 1] * k], -1)
+    l1, l2 = THIGH * h, SHANK * h
+    want = np.stack([foot[:, 0] * k, ANKLE * h + foot[:, 3] * k, foot[:, 1] * k], -1)
     line = want - hip
     n = _unit(line)
     r = np.clip(np.sqrt((line * line).sum(-1)), abs(l1 - l2) + 1e-3, _REACH * (l1 + l2))[:, None]
@@ -117,7 +109,7 @@ def _leg(hip: F64, foot: F64, rp: F64, sigma: float, h: float) -> tuple[F64, F64
     forward = _unit(pole - (pole * n).sum(-1, keepdims=True) * n)
     x = (r * r + l1 * l1 - l2 * l2) / (2 * r)
     knee = hip + n * x + forward * np.sqrt(np.maximum(l1 * l1 - x * x, 0.0))
-    lift = ankle[:, 1] - _ANKLE * h
+    lift = ankle[:, 1] - ANKLE * h
     drop = np.clip(0.49 + 3.0 * np.maximum(lift, 0.0), 0.49, 1.2)
     toe = np.stack([np.cos(drop) * np.sin(foot[:, 2]), -np.sin(drop), np.cos(drop) * np.cos(foot[:, 2])], -1)
-    return knee, ankle, ankle + toe * (_FOOT * h)
+    return knee, ankle, ankle + toe * (FOOT * h)

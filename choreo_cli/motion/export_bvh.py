@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from choreo_cli.errors import UsageError
 from choreo_cli.motion.export_rotations import ZERO_TWIST, Turns, turns_of
 from choreo_cli.motion.rotations import euler_angles
+from formats.foreign.bvh import SIDECAR
 from formats.foreign.joints import CANONICAL, PARENTS
 from formats.motion_npz import MotionClip
 
@@ -42,14 +44,15 @@ def bvh_of(clip: MotionClip, unit: str = "cm") -> tuple[bytes, dict[str, Any]]:
     rows = np.concatenate([turns.root * scale, angles.reshape(len(angles), -1)], 1)
     form = " ".join(["%.5f"] * 3 + ["%.5f"] * (rows.shape[1] - 3))
     text = "\n".join(lines) + "\n" + "".join(form % tuple(row) + "\n" for row in rows)
-    return text.encode(), sidecar(clip, unit)
+    data = text.encode()
+    return data, {**sidecar(clip, unit), "floor": 0.0, "bvh_sha256": hashlib.sha256(data).hexdigest()}
 
 
 def sidecar(clip: MotionClip, unit: str) -> dict[str, Any]:
     """What a BVH does not say: BVH has no comments."""
     h = clip.header
     return {
-        "schema": "choreo.bvh-sidecar/1", "units": unit, "metres_per_unit": 1 / UNITS[unit], "up": "+y",
+        "schema": SIDECAR, "units": unit, "metres_per_unit": 1 / UNITS[unit], "up": "+y",
         "forward": "+z", "fps": h.fps, "frames": len(clip.channels), "rotation_order": ORDER, "twist": ZERO_TWIST,
         "joints": list(CANONICAL), "height_m": h.height_m, "scale_applied": h.scale_applied, "licence": h.licence,
         "origin": h.origin, "source": h.source,

@@ -17,9 +17,10 @@ F64 = NDArray[np.float64]
 
 
 def joints_arrays(joints: F64, fps: float) -> dict[str, NDArray[Any]]:
-    """`joints` (T, 22, 3) float32 metres, y up, canonical order; `fps`; `names` as UTF-8 bytes, one a line."""
+    """`joints` (T, 22, 3) float32 metres, y up, canonical order; `fps`; `names` as UTF-8 bytes, one a line;
+    `floor_m`, the floor's height: a reader need not look for it."""
     names = np.frombuffer("\n".join(CANONICAL).encode(), np.uint8)
-    return {"joints": joints.astype(np.float32), "fps": np.array(float(fps)), "names": names}
+    return {"joints": joints.astype(np.float32), "fps": np.array(float(fps)), "names": names, "floor_m": np.array(0.0)}
 
 
 def features_arrays(joints: F64, fps: float, target: F64 | None) -> tuple[NDArray[np.float32], F64]:

@@ -19,8 +19,8 @@ def smpl_of(clip: MotionClip) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Arrays as in AMASS archives, and the body.
 
     Returns:
-        `poses` (T, 72) rad, `trans` (T, 3) metres (pelvis, y up), `mocap_framerate`, `betas` (10,) zeros; and a
-        document with `offsets` (22, 3) metres from the parent, which `--body` reads. The licensed body is no part of
+        `poses` (T, 72) rad, `trans` (T, 3) metres (pelvis, y up), `mocap_framerate`, `betas` (10,) zeros and `floor_m`;
+        a document with `offsets` (22, 3) metres from the parent, which `--body` reads. The licensed body is no part of
         it: on a real SMPL body the limbs point the same way and have that body's lengths.
     """
     turns = turns_of(clip)
@@ -29,6 +29,7 @@ def smpl_of(clip: MotionClip) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     arrays: dict[str, NDArray[Any]] = {
         "poses": poses.reshape(len(poses), -1).astype(np.float32), "trans": turns.root.astype(np.float32),
         "mocap_framerate": np.array(clip.header.fps), "betas": np.zeros(10, np.float32),
+        "floor_m": np.array(0.0),
     }  # fmt: skip
     offsets = {n: [float(v) for v in o] for n, o in zip(CANONICAL, turns.offsets, strict=True)}
     body = {

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from formats.foreign.joints import CANONICAL, COCO_17
+from formats.proportions import LEG_SHARE
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -13,7 +14,6 @@ F64 = NDArray[np.float64]
 POINTS = len(COCO_17)
 FEATURES = 3 * POINTS  # x, y, confidence
 MAX_WINDOW = 9
-LEG = 0.481  # thigh + shank as a fraction of stature
 REST_NOD = 0.27  # half the forward lean of the head bone of usual rigs: faces look ahead, not down
 _AT = {name: i for i, name in enumerate(CANONICAL)}
 _POINT = {name: i for i, name in enumerate(COCO_17)}
@@ -34,12 +34,12 @@ _STAND_INS = tuple(
 
 
 def stature(joints: F64) -> F64:
-    """Stature (...,) by the length of the legs, of joints (..., 22, 3) in any unit: the longer leg over .481."""
+    """Stature (...,) by the length of the legs, of joints (..., 22, 3) in any unit: the mean of both legs over .481."""
     legs = []
     for side in "lr":
         hip, knee, ankle = (joints[..., _AT[f"{side}_{part}"], :] for part in ("hip", "knee", "ankle"))
         legs.append(np.linalg.norm(knee - hip, axis=-1) + np.linalg.norm(ankle - knee, axis=-1))
-    return np.asarray(np.mean(legs, axis=0) / LEG)
+    return np.asarray(np.mean(legs, axis=0) / LEG_SHARE)
 
 
 def coco_points(joints: F64, turn: ArrayLike = 0.0, nod: ArrayLike = 0.0) -> F64:

@@ -20,7 +20,7 @@ from formats.foreign.completion import complete
 from formats.foreign.joints import CANONICAL, canonical_names
 from formats.foreign.model import PoseStream
 from formats.foreign.pose_clock import snap_rate
-from formats.foreign.pose_space import LEG_SHARE
+from formats.proportions import LEG_SHARE
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -202,7 +202,8 @@ def _even(points: F64, stream: PoseStream, fps: float | None) -> tuple[F64, floa
     if fps is not None:
         return points, _rate(fps), f"{fps:g} fps given"
     if stream.rate_source == "none" or (stream.rate is None and not (np.diff(t) > 0).all()):
-        raise DataError("no frame rate in the file", hint="give it with --fps")
+        why = next((p.partition(": ")[2] for p in stream.problems if p.startswith("frame_time")), "")
+        raise DataError("no frame rate in the file" + (f", {why}" if why else ""), hint="give it with --fps")
     step = float(np.median(np.diff(t)))
     if stream.rate is not None and stream.rate_source != "timestamps":
         rate = stream.rate[0] / stream.rate[1]

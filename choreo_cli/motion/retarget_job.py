@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from choreo_cli.errors import ChoreoError, DataError
 from choreo_cli.motion.prepare import lines_of
 from choreo_cli.motion.retarget import How, convert
 from choreo_cli.motion.retarget_inputs import OWN, open_motion
-from choreo_cli.motion.retarget_plan import Item, Work
+from choreo_cli.motion.retarget_plan import Folder, Item, Work
 from formats.atomic import sha256_file, write_bytes
 from formats.errors import FormatError
 from formats.foreign.pose_build import SYNTHETIC
@@ -25,17 +25,6 @@ from formats.manifest import decode
 LEFT_OUT = "left_out.jsonl"
 # What a hostile file may still raise inside a reader or the arithmetic after it.
 _STRANGE = (ValueError, IndexError, KeyError, TypeError, OverflowError, ZeroDivisionError, np.linalg.LinAlgError)
-
-
-class Folder(Protocol):
-    """Where results go; `choreo_cli.outputs.OutputFolder` is one."""
-
-    path: Path
-    created_by: dict[str, Any]
-
-    def add(self, role: str, relative: str, sha256: str) -> None: ...
-
-    def write(self, role: str, relative: str, data: bytes) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +83,7 @@ def run(
     if not made:
         first = results[0]
         if (work.single or len(results) == 1) and first.error is not None:
-            raise first.error
+            raise _placed(first.error, work.items[0].path)
         raise DataError(f"none of {len(results)} motions could be read: {first.source}: {first.why}")
     for r in made:
         for role, name, sha in r.files:
@@ -105,6 +94,13 @@ def run(
         folder.write("report", LEFT_OUT, lines.encode())
     entries = sorted((r.entry for r in made if r.entry is not None), key=lambda e: str(e["path"]))
     return Done(entries, left, made[0].lines if len(results) == 1 else [])
+
+
+def _placed(error: Exception, path: Path) -> Exception:
+    """The fault with the file that has it, where its sentence does not say."""
+    if isinstance(error, DataError) and str(path) not in str(error):
+        return DataError(f"{error.message} ({path})", hint=error.hint)
+    return error
 
 
 def _mapped(

@@ -23,6 +23,11 @@ BAR_HEIGHT = 0.115  # of the picture's smaller side
 BEAT_FADE_S = 0.18
 
 
+def room_scale(camera: Camera) -> float:
+    """How much larger the floor is drawn: 1 where little more than a dancer is seen, more for one who travels."""
+    return max(1.0, max(camera.window.half_width, camera.window.half_height) / camera.zoom / 2.5)
+
+
 def backdrop(size: tuple[int, int], camera: Camera, columns: tuple[int, int]) -> U8:
     """(H, W', 3) uint8 of one panel: a dark room, and a floor lit around the target.
 
@@ -53,10 +58,11 @@ def backdrop(size: tuple[int, int], camera: Camera, columns: tuple[int, int]) ->
         away = np.where(
             hits & ((along > 0) | (not camera.perspective)), floor[..., 0] ** 2 + floor[..., 2] ** 2, np.inf
         )
-    lit = np.exp(-away / (2 * 1.25**2))[..., None]
+    room = room_scale(camera)
+    lit = np.exp(-away / (2 * (1.25 * room) ** 2))[..., None]
     sky = _mix(SKY_TOP, SKY_LOW, np.clip(y / max(height - 1, 1), 0, 1)[..., None])
     ground = _mix(FLOOR_FAR, FLOOR_LIT, lit)
-    haze = np.where(np.isfinite(away), np.exp(-np.sqrt(np.minimum(away, 1e6)) / 9.0), 0.0)[..., None]
+    haze = np.where(np.isfinite(away), np.exp(-np.sqrt(np.minimum(away, 1e6)) / (9.0 * room)), 0.0)[..., None]
     picture = np.broadcast_to(sky, ground.shape) * (1 - haze) + ground * haze
     # Half a grey level of ordered noise hides the steps of slow gradients.
     grain = ((np.arange(height)[:, None] * 5 + np.arange(*columns)[None, :] * 3) % 8)[..., None] / 8 - 0.4375
@@ -72,11 +78,12 @@ def grid(camera: Camera) -> F32:
     targets = np.atleast_2d(camera.target)
     n = len(targets)
     lines = np.empty((n, 2, GRID_LINES, 3, 3))  # axis, line, (middle, one end, other end), xyz
-    steps = (np.arange(GRID_LINES) - GRID_LINES // 2) * GRID_M
+    tile, reach = GRID_M * room_scale(camera), GRID_REACH_M * room_scale(camera)
+    steps = (np.arange(GRID_LINES) - GRID_LINES // 2) * tile
     for axis, other in ((0, 2), (2, 0)):
         k = axis // 2
-        at = np.round(targets[:, axis, None] / GRID_M) * GRID_M + steps
-        room = np.sqrt(np.maximum(GRID_REACH_M**2 - (at - targets[:, axis, None]) ** 2, 1e-6))
+        at = np.round(targets[:, axis, None] / tile) * tile + steps
+        room = np.sqrt(np.maximum(reach**2 - (at - targets[:, axis, None]) ** 2, 1e-6))
         lines[:, k, :, :, axis] = at[..., None]
         lines[:, k, :, :, 1] = 0.0
         lines[:, k, :, 0, other] = targets[:, other, None]
@@ -85,7 +92,7 @@ def grid(camera: Camera) -> F32:
     points = lines.reshape(n, -1, 3)
     xy, scale, _ = camera.project(points)
     away = np.sqrt((points[..., 0] - targets[:, None, 0]) ** 2 + (points[..., 2] - targets[:, None, 2]) ** 2)
-    alpha = 0.42 * np.clip(1 - away / GRID_REACH_M, 0, 1) ** 1.2
+    alpha = 0.42 * np.clip(1 - away / reach, 0, 1) ** 1.2
     xy, scale, alpha = (a.reshape(n, -1, 3, *a.shape[2:]) for a in (xy, scale, alpha))
     out = raster.shapes(n, 4 * GRID_LINES)
     for end in (1, 2):

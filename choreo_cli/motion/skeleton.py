@@ -26,13 +26,12 @@ from choreo_cli.motion.inverse_kinematics import (
 )
 from choreo_cli.motion.limbs import REACH_M, toe_frames, toe_weight
 from formats.motion_npz import Skeleton
+from formats.proportions import ANKLE, ATTACHED, FOOT, FOREARM, LEG_SHARE, SHANK, THIGH, UPPER_ARM
 
 F64 = NDArray[np.float64]
 
 __all__ = ["LEG_SHARE", "canonical_skeleton", "fit_skeleton", "fit_skeletons", "mirror_skeleton", "stature"]
 
-# Thigh and shank together as a share of stature.
-LEG_SHARE = 0.481
 KNEE_BIASES = tuple(round(-0.2 + 0.1 * k, 1) for k in range(11))
 # Frames per block: long enough that calls cost little, short enough that temporaries stay in the cache.
 BLOCK = 1024
@@ -63,17 +62,18 @@ def canonical_skeleton(height_m: float = 1.70) -> Skeleton:
     forward = np.array([[0.0, -0.45, 0.9], [0.0, -0.45, 0.9]])
     toe = forward / np.sqrt((forward**2).sum(1, keepdims=True))
     return Skeleton(
-        op=np.array([[0.05, -0.045, 0.0], [-0.05, -0.045, 0.0], [0.0, 0.065, -0.01]]) * height_m,
-        o6=np.array([0.0, 0.08, 0.0]) * height_m,
-        o9=np.array([0.0, 0.035, 0.005]) * height_m,
-        oc=np.array(
-            [[0.0, 0.125, -0.02], [0.045, 0.065, -0.015], [-0.045, 0.065, -0.015], [0.11, 0.085, -0.02],
-             [-0.11, 0.085, -0.02]]
-        ) * height_m,
-        o15=np.array([0.0, 0.05, 0.03]) * height_m,
-        upper_arm=0.155 * pair, forearm=0.150 * pair, thigh=0.235 * pair, shank=0.246 * pair, foot=0.08 * pair,
-        kb=0.2, ank0=0.05 * pair, toe_a=toe.copy(), toe_b=toe.copy(),
+        op=_attached("l_hip", "r_hip", "spine1") * height_m,
+        o6=_attached("spine2")[0] * height_m,
+        o9=_attached("chest")[0] * height_m,
+        oc=_attached("neck", "l_collar", "r_collar", "l_shoulder", "r_shoulder") * height_m,
+        o15=_attached("head")[0] * height_m,
+        upper_arm=UPPER_ARM * pair, forearm=FOREARM * pair, thigh=THIGH * pair, shank=SHANK * pair, foot=FOOT * pair,
+        kb=0.2, ank0=ANKLE * pair, toe_a=toe.copy(), toe_b=toe.copy(),
     )  # fmt: skip
+
+
+def _attached(*names: str) -> F64:
+    return np.array([ATTACHED[name] for name in names])
 
 
 def mirror_skeleton(skeleton: Skeleton) -> Skeleton:

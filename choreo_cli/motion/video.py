@@ -90,8 +90,10 @@ def attempt(task: Task) -> Made:
         return Made(task.item.shown, problem=" ".join(str(e).split())[:300])
 
 
-def render(task: Task, on_progress: Callable[[int, int], None] | None = None) -> Made:
-    """Draw one clip into its files.
+def render(
+    task: Task, on_progress: Callable[[int, int], None] | None = None, starting: Callable[[], None] = lambda: None
+) -> Made:
+    """Draw one clip into its files; `starting` is called before the first of them, once the clip is known to be sound.
 
     Raises:
         FormatError, DataError: the clip, its reference or its music cannot be used.
@@ -111,6 +113,7 @@ def render(task: Task, on_progress: Callable[[int, int], None] | None = None) ->
     film = scene(actors, fps, asked.look, beats)
     texts = {"Software": f"choreo {__version__}", "choreo": json.dumps(_origin(task), sort_keys=True)}
     files: dict[str, tuple[str, str]] = {}
+    starting()
     for kind in (k for k in KINDS if k in asked.make):
         name = item.name + SUFFIX[kind]
         files[name] = (kind, _make(kind, task.out / name, film, sound, texts, task, on_progress))
@@ -273,8 +276,13 @@ def _entry(
     }  # fmt: skip
 
 
-def render_all(tasks: Sequence[Task], *, jobs: int = 1, on_progress: Callable[..., None] | None = None) -> list[Made]:
+def render_all(
+    tasks: Sequence[Task], *, jobs: int = 1, on_progress: Callable[..., None] | None = None,
+    starting: Callable[[], None] = lambda: None,
+) -> list[Made]:  # fmt: skip
     """Draw every clip. Of several, one that cannot be drawn is told in its `Made`; when none can, that is an error.
+
+    `starting` is called before the first file is written.
 
     Raises:
         FormatError, DataError: the only clip cannot be drawn, or none of them.
@@ -283,7 +291,8 @@ def render_all(tasks: Sequence[Task], *, jobs: int = 1, on_progress: Callable[..
     from choreo_cli.engine import run_map
 
     if len(tasks) == 1:
-        return [render(tasks[0], on_progress)]
+        return [render(tasks[0], on_progress, starting)]
+    starting()
     if jobs > 1:
         raster.warm(tasks[0].options.look.engine)
     made = list(run_map(attempt, tasks, jobs=jobs, on_progress=on_progress))

@@ -15,7 +15,7 @@ from formats.foreign.model import Beats, Facts, PlaylistItem, PoseStream, Series
 from formats.foreign.registry import Reader, options_of
 from formats.foreign.source import Source
 
-_OUTPUTS = ("pairs", "sessions", "run", "metrics", "inventory")
+_OUTPUTS = ("pairs", "sessions", "run", "motions", "videos", "metrics", "inventory")
 _REPORT = "report.json"
 
 

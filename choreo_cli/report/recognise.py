@@ -11,6 +11,7 @@ from formats.columns import Table
 from formats.errors import FormatError
 from formats.event_log import is_events
 from formats.foreign import registry
+from formats.foreign.capture_lines import is_lines
 from formats.foreign.registry import Reader
 from formats.foreign.source import Source, open_regular
 from formats.motion_npz import is_motion
@@ -40,12 +41,13 @@ class Kind:
 def tables() -> dict[str, Table]:
     """Every table that lies in a Parquet file of ours, by schema name."""
     from formats.columns import CONTEXT, CONTROLS, FRAMES, LATENTS, LEDGER, PREFERENCES, SENT, WINDOWS
+    from formats.media import CAPTURE_LEDGER
     from formats.poses import POSES
     from formats.trajectory import CURVES, DESCRIPTIONS, PIXELS, PREDICTIONS, VIEWS
 
     known = (
-        CONTEXT, CONTROLS, CURVES, DESCRIPTIONS, FRAMES, LATENTS, LEDGER, PIXELS, POSES, PREDICTIONS, PREFERENCES, SENT,
-        VIEWS, WINDOWS,
+        CAPTURE_LEDGER, CONTEXT, CONTROLS, CURVES, DESCRIPTIONS, FRAMES, LATENTS, LEDGER, PIXELS, POSES, PREDICTIONS,
+        PREFERENCES, SENT, VIEWS, WINDOWS,
     )  # fmt: skip
     return {t.schema: t for t in known}
 
@@ -77,6 +79,8 @@ def _by_ends(head: bytes, tail: bytes) -> str | None:
         return "parquet"
     if is_motion(tail):
         return "motion_npz"
+    if is_lines(head):
+        return None  # a capture and its frames: read like what comes from elsewhere
     if is_ours(tail):
         return "npz"
     if is_events(head):

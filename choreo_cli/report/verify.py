@@ -61,7 +61,7 @@ def check_file(path: Path, shown: str, *, hashed: bool = False, named: bool = Tr
         source = Source.of(path)
         kind = known.recognise(source)
         if kind.family == "unknown" or (kind.reader is not None and kind.reader.format == "plain"):
-            _unknown(source, kind.reader, verdict, named and not hashed)
+            _unknown(source, kind.reader, verdict, named, hashed)
         elif kind.reader is not None:
             verdict.schema = kind.reader.format
             if not hashed:
@@ -82,17 +82,20 @@ def _sentence(e: FormatError, path: Path) -> str:
     return f"{e.message} ({', '.join(where)})" if where else e.message
 
 
-def _unknown(source: Source, reader: Any, verdict: Verdict, named: bool) -> None:
-    """A file that nobody reads: a remark, and a problem when somebody asked for it or it is not what it says."""
+def _unknown(source: Source, reader: Any, verdict: Verdict, named: bool, hashed: bool) -> None:
+    """A file that nobody reads: a remark, and a problem when somebody asked for it or it is not what it says.
+
+    One that a manifest vouches for (`hashed`), such as left_out.jsonl, is whole whatever it is.
+    """
     facts = reader.facts(source) if reader is not None else None
-    if facts is not None and facts.reason is not None:
+    if facts is not None and facts.reason is not None and not hashed:
         raise FormatError(facts.reason, file=source.path)
     if source.suffix == ".json":
         from formats.jsonstrict import loads
 
         loads(source.read_bytes(), file=source.path)
     note = str(facts.meta.get("note", facts.format)) if facts is not None else "unknown content"
-    (verdict.problems if named else verdict.notes).append(f"{note}: nothing here that can be checked")
+    (verdict.problems if named and not hashed else verdict.notes).append(f"{note}: nothing here that can be checked")
 
 
 def _foreign(reader: Any, source: Source, verdict: Verdict) -> None:

@@ -15,11 +15,11 @@ from choreo_cli.audio.render import RATE as AUDIO_RATE
 from choreo_cli.audio.render import render_track, wav_bytes
 from choreo_cli.engine import run_map
 from choreo_cli.motion.dancer import Dance, choreograph, poses
-from choreo_cli.motion.dancer_body import STATURE_M
 from choreo_cli.sessions import synth_material as material
 from choreo_cli.sessions.synth_room import record
 from choreo_cli.sessions.synth_score import VERSION, Performance, SynthOptions, child_seed, perform, stream
 from choreo_cli.sessions.synth_signals import Gap, draw_gaps, make_frames, make_signals
+from formats.proportions import STATURE_M
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from choreo_cli.motion.dancer import gesture_curves, groove
-from choreo_cli.motion.dancer_body import STATURE_M
 from choreo_cli.sessions.synth_score import PRE_S, Performance, SynthOptions, stream
 from formats.columns import AUD, CTX, HR, INPUTS, MODALITIES, MOT
+from formats.proportions import STATURE_M
 
 F64 = NDArray[np.float64]
 

@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from formats.errors import FormatError
+from formats.foreign.body import FLOOR_SAID
 from formats.foreign.guard import contained
+from formats.foreign.joint_arrays import FLOOR, stands_at_zero
 from formats.foreign.model import F64, Facts, PoseStream
 from formats.foreign.pose_clock import rate_of
 from formats.foreign.registry import Reader
@@ -23,7 +25,7 @@ _FIRST = (
     b"smpl_poses.npy", b"smpl_trans.npy", b"surface_model_type.npy", b"pose_hand.npy",
 )  # fmt: skip
 _RATES = ("mocap_framerate", "mocap_frame_rate", "fps")
-_WANTED = {"poses", "trans", "root_orient", "pose_body", "smpl_poses", "smpl_trans", *_RATES}
+_WANTED = {"poses", "trans", "root_orient", "pose_body", "smpl_poses", "smpl_trans", FLOOR, *_RATES}
 _BODY_COLUMNS = 66
 
 
@@ -74,9 +76,10 @@ def _read(source: Source, fps: float | None, body: str | Path | None, height: fl
     origin = "user" if rate_of(fps) else "header" if rate else "none"
     poses, trans, faults = _finite(poses, trans)
     offsets, said = body_of(body, height)
-    return smpl_stream(
-        forward(poses, trans, offsets), rate, origin, [f"rotations from {layout}", said], faults, ("+z", "+y")
-    )
+    notes = [f"rotations from {layout}", said]
+    known = body is not None and stands_at_zero(arrays)  # another body's feet are elsewhere
+    notes += [FLOOR_SAID] if known else []
+    return smpl_stream(forward(poses, trans, offsets), rate, origin, notes, faults, ("+z", "+y"), floor_known=known)
 
 
 def _finite(poses: F64, trans: F64) -> tuple[F64, F64, tuple[str, ...]]:

@@ -10,7 +10,8 @@ import numpy as np
 
 from formats.foreign.joints import CANONICAL
 from formats.foreign.model import F64
-from formats.foreign.pose_space import LEG_SHARE, metres_of_height, turn_up
+from formats.foreign.pose_space import metres_of_height, turn_up
+from formats.proportions import LEG_SHARE
 
 TARGET_M = 1.70
 """Stature of a body whose unit cannot be told."""
@@ -21,6 +22,7 @@ _CONTACT_SPEED, _CONTACT_HEIGHT = 0.35, 0.08
 _FEW_CONTACTS = 0.05
 _FAR = 1e9
 _UPRIGHT, _SELDOM = 0.7, 0.1
+FLOOR_SAID = "floor: at 0, as its writer says"
 _LYING = 0.1  # metres: a head this little below the pelvis is a body on the floor
 _AT = {name: i for i, name in enumerate(CANONICAL)}
 _HIGH, _LOW = [_AT["l_shoulder"], _AT["r_shoulder"]], [_AT["l_ankle"], _AT["r_ankle"]]

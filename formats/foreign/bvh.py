@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from formats import sealed
+from formats.atomic import sha256_file
 from formats.errors import FormatError
-from formats.foreign.body import Scaling
+from formats.foreign.body import FLOOR_SAID, Scaling
 from formats.foreign.model import F64, Facts, PoseStream
 from formats.foreign.number_block import parse_numbers, tokens_per_line
 from formats.foreign.pose_clock import frame_times, rate_of, snap_rate
@@ -18,6 +20,7 @@ from formats.foreign.registry import Reader
 from formats.foreign.source import Source
 
 MAX_JOINTS = 4096
+SIDECAR = "choreo.bvh-sidecar/1"
 MAX_VALUES = 48 * 2**20
 _AXES = {"X": 0, "Y": 1, "Z": 2}
 _TOKEN = re.compile(
@@ -187,7 +190,9 @@ def _motion(clip: BvhClip, data: bytes, at: int, file: Path) -> None:
     except ValueError:
         raise FormatError("'Frame Time:' is not a number", file=file, row=_line(data, timing.end())) from None
     if clip.rate is None:
-        clip.problems.append(f"frame_time: Frame Time {clip.frame_time:g} gives no rate")
+        clip.problems.append(
+            f"frame_time: Frame Time {clip.frame_time:g} (line {_line(data, timing.end())}) gives no rate"
+        )
     clip.values = _rows(clip, data[timing.end() :], _line(data, timing.end()), int(declared), file)
     found = len(clip.values)
     if not found:
@@ -258,7 +263,19 @@ def _choose_root(clip: BvhClip) -> None:
     clip.problems.append(f"several_roots: {len(roots)} skeletons, {clip.joints[0].name!r} is used")
 
 
-def _stream(clip: BvhClip, fps: float | None, scaling: Scaling, step: int) -> tuple[PoseStream, dict[str, object]]:
+def _floor_known(source: Source) -> bool:
+    """Whether a sidecar of ours lies beside it, made for these very bytes, which says that the floor is at 0."""
+    try:
+        told = sealed.parse(source.path.with_suffix(".json").read_bytes())
+    except (OSError, FormatError):
+        return False
+    same = told.get("schema") == SIDECAR and told.get("floor") == 0.0
+    return same and told.get("bvh_sha256") == sha256_file(source.path)
+
+
+def _stream(
+    clip: BvhClip, fps: float | None, scaling: Scaling, step: int, on_floor: bool
+) -> tuple[PoseStream, dict[str, object]]:
     from formats.foreign.bvh_kinematics import idle_positions, joint_positions
     from formats.foreign.rigs import Tree, canonical_pose
 
@@ -275,7 +292,9 @@ def _stream(clip: BvhClip, fps: float | None, scaling: Scaling, step: int) -> tu
     rest = np.zeros((len(clip.joints), 3))
     for i, joint in enumerate(clip.joints):
         rest[i] = np.array(joint.offset) + (rest[joint.parent] if joint.parent >= 0 else 0.0)
-    pose = canonical_pose(tree, joint_positions(clip, values), rest, scaling, hz, sample=step > 1)
+    pose = canonical_pose(tree, joint_positions(clip, values), rest, scaling, hz, sample=step > 1 or on_floor)
+    if on_floor:
+        notes.append(FLOOR_SAID)
     t_us = frame_times(np.arange(len(values), dtype=np.int64) * step, rate)
     stream = PoseStream(
         t_us=t_us, xyz=pose.xyz, joints=pose.joints, units=pose.units, up=pose.up, rate=rate, rate_source=origin,
@@ -308,7 +327,7 @@ def _guarded(
     try:
         clip = parse(source)
         step = max(1, len(clip.values) // sample) if sample > 1 else 1
-        stream, meta = _stream(clip, fps, scaling, step)
+        stream, meta = _stream(clip, fps, scaling, step, _floor_known(source))
     except (ValueError, IndexError, KeyError, OverflowError, RecursionError, TypeError) as e:
         raise FormatError(f"not a BVH: {type(e).__name__}", file=source.path) from e
     return stream, clip, meta

@@ -77,7 +77,9 @@ def _read(source: Source, fps: float | None) -> PoseStream:
     features = load_array(source)
     if features.ndim == 3 and features.shape[0] == 1:
         features = features[0]
-    if features.ndim != 2 or features.shape[1] != WIDTH or not len(features):
+    if features.shape == (0, WIDTH):
+        raise FormatError("no frames", file=source.path)
+    if features.ndim != 2 or features.shape[1] != WIDTH:
         raise FormatError(f"shape {features.shape}, (T, {WIDTH}) is read", file=source.path)
     if not np.isfinite(features).all():
         raise FormatError("holds numbers that are not finite: the path of the root is lost", file=source.path)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from formats.errors import FormatError
-from formats.foreign.body import Scaling, finish, known_points
+from formats.foreign.body import FLOOR_SAID, Scaling, finish, known_points
 from formats.foreign.guard import contained
 from formats.foreign.joints import CANONICAL
 from formats.foreign.model import F64, Facts, PoseStream
@@ -21,6 +22,7 @@ from formats.npz_guard import BUDGET_BYTES, member_names, npz_keys, read_npz
 
 KEYS = ("joints", "xyz", "positions", "joints3d", "keypoints3d", "motion")
 RATES = ("fps", "mocap_framerate", "mocap_frame_rate", "frame_rate", "framerate")
+FLOOR = "floor_m"
 KNOWN = (22, 24)
 CHANNELS = 25
 _JOINTS = (17, 18, 21, 22, 24, 25, 33, 52, 55)
@@ -42,6 +44,12 @@ def as_joints(array: F64) -> F64 | None:
     if array.ndim != 3 or array.shape[1] not in KNOWN or array.shape[2] != 3 or not len(array):
         return None
     return np.asarray(array[:, :22], np.float64)
+
+
+def stands_at_zero(arrays: Mapping[str, NDArray[Any]]) -> bool:
+    """Whether an archive says that its floor lies at 0, as those of `choreo retarget` do."""
+    value = arrays.get(FLOOR)
+    return value is not None and value.size == 1 and value.dtype.kind in "fiu" and not value.any()
 
 
 def array_of(source: Source, member: str | None = None) -> tuple[F64, float | None]:
@@ -85,14 +93,18 @@ def _read(source: Source, fps: float | None, scaling: Scaling) -> PoseStream:
     rate = rate_of(fps) or rate_of(stated)
     origin = "user" if rate_of(fps) else "header" if rate else "none"
     joints = known_points(joints)
-    body = finish(joints, scaling, rate[0] / rate[1] if rate else None, ups=("+y", "+z", "-y", "-z"))
+    known = source.head[:2] == b"PK" and stands_at_zero(
+        read_npz(source.read_bytes(BUDGET_BYTES), file=source.path, want={FLOOR}.__contains__)
+    )
+    hz = rate[0] / rate[1] if rate else None
+    body = finish(joints, scaling, hz, ups=("+y", "+z", "-y", "-z"), grounded=not known)
     bad = int(np.isnan(joints).any(axis=(1, 2)).sum())
     faults = (f"nan: {bad} frames hold joints that are not finite",) if bad else ()
-    order = f"{array.shape[-2]} joints taken in SMPL's order"
+    order = [f"{array.shape[-2]} joints taken in SMPL's order", *([FLOOR_SAID] if known else [])]
     return PoseStream(
         t_us=frame_times(np.arange(len(joints), dtype=np.int64), rate), xyz=body.xyz.astype(np.float32),
         joints=CANONICAL, units="m", up="+y", rate=rate, rate_source=origin, problems=(*faults, *body.problems),
-        assumptions=(order, "time rebuilt from i/fps" if rate else NO_RATE, *body.notes),
+        assumptions=(*order, "time rebuilt from i/fps" if rate else NO_RATE, *body.notes),
     )  # fmt: skip
 
 

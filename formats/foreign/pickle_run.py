@@ -17,6 +17,7 @@ from formats.npz_guard import read_npz
 CHILD = Path(__file__).with_name("pickle_child.py")
 WALL_S = 120.0
 OUTPUT_BYTES = 640 * 2**20
+PIECE_BYTES = 2**20
 _RESULT, _REFUSED = b"choreo-npz\n", b"refused: "
 _COLUMNS = {"smpl_poses": (72,), "smpl_trans": (3,), "smpl_scaling": ()}
 # Nothing of the caller's environment: no paths, no proxies, no keys. One thread keeps the address space small.
@@ -48,7 +49,10 @@ def read_pickle(source: Source) -> dict[str, F64]:
     timer.start()
     try:
         assert process.stdout is not None
-        out = process.stdout.read(OUTPUT_BYTES + 1)
+        out = bytearray()
+        # Piece by piece: a read of the limit would take the memory of the limit.
+        while len(out) <= OUTPUT_BYTES and (piece := process.stdout.read(PIECE_BYTES)):
+            out += piece
         if len(out) > OUTPUT_BYTES:
             process.kill()
         code = process.wait()
@@ -58,7 +62,7 @@ def read_pickle(source: Source) -> dict[str, F64]:
         process.wait()
         if process.stdout is not None:
             process.stdout.close()
-    return _checked(out, code, source.path)
+    return _checked(bytes(out), code, source.path)
 
 
 def _checked(out: bytes, code: int, file: Path) -> dict[str, F64]:

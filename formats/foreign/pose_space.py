@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from formats.foreign.model import F64
+from formats.proportions import LEG_SHARE
 
 METRES = {
     "m": 1.0, "meter": 1.0, "meters": 1.0, "metre": 1.0, "metres": 1.0, "cm": 0.01, "centimeters": 0.01,
@@ -24,7 +25,6 @@ IMAGE = {
     "normalised": "norm",
     "0..1": "norm",
 }
-LEG_SHARE = 0.481
 """Thigh plus shank over stature (motion.md, section 9)."""
 _SAMPLE = 2000
 _UPS = ("+y", "-y", "+z")

@@ -10,7 +10,7 @@ from formats.foreign.model import Facts
 from formats.foreign.source import Source
 
 MODULES = (
-    "amass", "apple_health", "arkit", "asf_amc", "audio", "beat_text", "bvh", "c3d", "cue", "empatica",
+    "amass", "apple_health", "arkit", "asf_amc", "audio", "beat_text", "bvh", "c3d", "capture_lines", "cue", "empatica",
     "features_npz", "garmin", "heart_csv", "humanml3d", "joint_arrays", "keypoints", "mat_mocap", "midi_tempo",
     "mocap_other", "openpose", "plain", "playlist_xml", "playlists", "pose_log", "qom", "session_meta", "smpl",
     "stepmania", "trc", "vision", "motion_clip",

@@ -37,10 +37,11 @@ def _read(source: Source, fps: float | None, body: str | Path | None, height: fl
 
 def smpl_stream(
     world: F64, rate: tuple[int, int] | None, rate_source: str, notes: list[str], problems: tuple[str, ...] = (),
-    ups: tuple[str, ...] = ("+y",),
+    ups: tuple[str, ...] = ("+y",), floor_known: bool = False,
 ) -> PoseStream:  # fmt: skip
     """The stream of (T, 22, 3) joints that SMPL rotations gave, in metres, turned y up and put on the floor."""
-    found = finish(world, Scaling(declared=(1.0, "m")), rate[0] / rate[1] if rate else None, ups=ups)
+    hz = rate[0] / rate[1] if rate else None
+    found = finish(world, Scaling(declared=(1.0, "m")), hz, ups=ups, grounded=not floor_known)
     time = "time rebuilt from i/fps" if rate else "time unknown: t_us counts frames, give the rate"
     return PoseStream(
         t_us=frame_times(np.arange(len(world), dtype=np.int64), rate), xyz=found.xyz.astype(np.float32),

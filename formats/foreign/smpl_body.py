@@ -18,17 +18,12 @@ from formats.foreign.joints import CANONICAL, PARENTS
 from formats.foreign.model import F64
 from formats.foreign.npy import load_array
 from formats.foreign.source import Source
+from formats.proportions import ATTACHED, FOREARM, SHANK, THIGH, UPPER_ARM
 
-_SIDES = {"l": 1.0, "r": -1.0}
-_MIDDLE = {
-    "spine1": (0.0, 0.065, -0.01), "spine2": (0.0, 0.08, 0.0), "chest": (0.0, 0.035, 0.005),
-    "neck": (0.0, 0.125, -0.02), "head": (0.0, 0.05, 0.03),
-}  # fmt: skip
-# Left side; the right one mirrors x. The shoulder is (.11, .085, -.02) from the chest, the collar (.045, .065, -.015).
-_LEFT = {
-    "hip": (0.05, -0.045, 0.0), "knee": (0.0, -0.235, 0.0), "ankle": (0.0, -0.246, 0.0),
-    "toe": (0.0, -TOE_BELOW, TOE_AHEAD), "collar": (0.045, 0.065, -0.015), "shoulder": (0.065, 0.02, -0.005),
-    "elbow": (0.155, 0.0, 0.0), "wrist": (0.15, 0.0, 0.0),
+# Legs hang and arms are stretched out in the T-pose.
+_HANGING = {
+    "knee": (0.0, -THIGH, 0.0), "ankle": (0.0, -SHANK, 0.0), "toe": (0.0, -TOE_BELOW, TOE_AHEAD),
+    "elbow": (UPPER_ARM, 0.0, 0.0), "wrist": (FOREARM, 0.0, 0.0),
 }  # fmt: skip
 _BLOCK = 4096
 _CAP = 2**20
@@ -38,11 +33,12 @@ def canonical_offsets(height_m: float = TARGET_M) -> F64:
     """(22, 3) offsets of each joint from its parent in the T-pose, metres, for a stature; the pelvis is at 0."""
     out = np.zeros((len(CANONICAL), 3))
     for i, name in enumerate(CANONICAL):
-        if name in _MIDDLE:
-            out[i] = _MIDDLE[name]
-        elif name != "pelvis":
-            side, part = name.split("_")
-            out[i] = np.array(_LEFT[part]) * (_SIDES[side], 1.0, 1.0)
+        side, _, part = name.partition("_")
+        out[i] = _HANGING.get(part) or ATTACHED.get(name, (0.0, 0.0, 0.0))
+        if part in ("elbow", "wrist"):
+            out[i, 0] *= 1.0 if side == "l" else -1.0
+        elif part == "shoulder":  # a child of the collar here; rounded, as differences of round numbers are round
+            out[i] = np.round(np.subtract(ATTACHED[name], ATTACHED[f"{side}_collar"]), 6)
     return out * height_m
 
 

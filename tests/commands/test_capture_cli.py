@@ -17,6 +17,8 @@ from choreo_cli.motion.capture_log import head_line, reading_line
 from choreo_cli.motion.choreo25 import decode, encode
 from choreo_cli.motion.cleanup import facts, jerk_limit
 from formats import manifest, motion_npz
+from formats.media import CAPTURE_LEDGER
+from formats.tables import read_table
 
 PHONE_AND_WATCH = (sim.STUDIO[0], sim.STUDIO[2])
 
@@ -46,8 +48,8 @@ def test_phone_and_watch_become_choreo25(choreo, tmp_path: Path) -> None:
     clip = motion_npz.read(tmp_path / "out" / entry["path"])
     assert entry["synthetic"] and entry["fps"] == 60.0 and entry["n_frames"] == len(clip.channels) > 200
     _, truth = sim.danced(0, 4.0)
-    book = np.load(tmp_path / "out" / "capture.ledger.npz")
-    shown = book["shown_us"]
+    book = read_table(tmp_path / "out" / "capture.ledger.parquet", CAPTURE_LEDGER)
+    shown = book.column("shown_us").to_numpy()
     assert (np.diff(shown) > 16_000).all() and len(shown) == len(clip.channels)
     error = np.linalg.norm(decode(clip) - truth[np.round(shown * 240 / 1e6).astype(int)], axis=-1).mean(1)
     assert error[(shown > 600_000) & (shown < 1_900_000)].mean() < 0.065
@@ -89,6 +91,21 @@ def test_rows_in_a_pipe_are_the_clip(choreo, tmp_path: Path) -> None:
     clip = motion_npz.read(tmp_path / "out" / "capture.npz")
     np.testing.assert_array_equal(channels, clip.channels)
     assert (rows[0]["yaw0"], rows[0]["x0"]) == (clip.header.yaw0, clip.header.x0)
+
+
+def test_recorded_streams_and_rows_are_known(choreo, tmp_path: Path) -> None:
+    record(tmp_path / "in.jsonl", 1.0)
+    assert choreo("capture", "stream", "--source", "jsonl:in.jsonl", "--rows", "out.rows").returncode == 0
+    for name in ("in.jsonl", "out.rows"):
+        done = choreo("check", name)
+        assert (done.returncode, done.stdout) == (0, b""), done.stdout
+        assert choreo("inspect", name).returncode == 0
+    whole = (tmp_path / "out.rows").read_bytes()
+    lines = whole.splitlines(keepends=True)
+    spoiled = (whole[:2000], b"".join(lines[:-1]), b"".join([*lines[:3], lines[2], *lines[3:]]), whole + lines[2])
+    for k, data in enumerate(spoiled):
+        (tmp_path / f"{k}.rows").write_bytes(data)
+        assert choreo("check", f"{k}.rows").returncode == 1, k
 
 
 def test_fuse_clean_and_sync_are_a_pipe(choreo, tmp_path: Path) -> None:
@@ -298,7 +315,9 @@ def test_image_points_are_lifted_placed_and_fused_live(choreo, tmp_path: Path) -
     done = choreo("capture", "stream", "--source", "jsonl:s.jsonl", "-o", "out", "--lifter", net, "--json", "-q")
     assert done.returncode == 0, done.stderr
     clip = motion_npz.read(tmp_path / "out" / "capture.npz")
-    shown = np.load(tmp_path / "out" / "capture.ledger.npz")["shown_us"] / 1e6
+    book = read_table(tmp_path / "out" / "capture.ledger.parquet", CAPTURE_LEDGER)
+    shown = book.column("shown_us").to_numpy() / 1e6
+    assert choreo("check", "out/capture.ledger.parquet").returncode == 0
     want = pose[0] + 0.25 * np.sin(np.pi * shown)[:, None] * np.array([1.0, 0.0, 0.0])
     away = np.abs(decode(clip)[:, 0] - want)[shown > 0.8].mean(0)
     assert away[0] < 0.03 and away[1] < 0.05 and away[2] < 0.12, away  # depth is known least

@@ -35,6 +35,15 @@ def test_a_film_with_its_music(choreo, tmp_path: Path) -> None:  # type: ignore[
     assert choreo("check", "out").returncode == 0
 
 
+def test_a_run_that_fails_leaves_the_one_before(choreo, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    clip_file(tmp_path / "a.npz", 8)
+    assert choreo("render", "motion", "a.npz", *STILL, "-o", "out").returncode == 0
+    before = videos(tmp_path / "out")
+    (tmp_path / "mute.wav").write_bytes(b"no sound")
+    assert choreo("render", "motion", "a.npz", *STILL, "--music", "mute.wav", "-o", "out").returncode == 65
+    assert videos(tmp_path / "out") == before and choreo("check", "out").returncode == 0
+
+
 def test_a_manifest_by_pipe_in_processes(choreo, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     folder = tmp_path / "clips"
     folder.mkdir()

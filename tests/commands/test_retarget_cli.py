@@ -85,6 +85,45 @@ def test_one_broken_file_writes_nothing(choreo, tmp_path):
     assert not list((tmp_path / "clips").glob("*.npz")) and not (tmp_path / "clips" / "motions.json").exists()
 
 
+def test_results_never_take_the_place_of_what_is_read(choreo, material, tmp_path):
+    before = (material / "clip0.npz").read_bytes()
+    assert "would replace" in one_line(choreo("retarget", material, "-o", material), ExitCode.USAGE)
+    assert (material / "clip0.npz").read_bytes() == before and not (material / "motions.json").exists()
+    assert choreo("retarget", material, "-o", "clips", "-q").returncode == 0
+    kept = {p.name: p.read_bytes() for p in (tmp_path / "clips").iterdir()}
+    for args in (
+        ["retarget", "clips", "--mirror"],
+        ["retarget", "clips", "--to", "bvh"],
+        ["capture", "clean", "clips"],
+    ):
+        done = choreo(*args, "-o", "clips")
+        assert done.returncode == ExitCode.USAGE and b"would replace" in done.stderr, done.stderr
+    assert {p.name: p.read_bytes() for p in (tmp_path / "clips").iterdir()} == kept
+    assert choreo("retarget", material, "--to", "bvh", "-o", material, "-q").returncode == 0  # other names: beside
+
+
+def test_what_was_written_is_whole_and_opens_as_a_folder(choreo, material):
+    (material / "odd.bvh").write_text("HIERARCHY\nROOT hips\n{\n")
+    assert choreo("retarget", material, "-o", "clips", "-q").returncode == ExitCode.PARTIAL
+    done = choreo("check", "clips")
+    assert (done.returncode, done.stdout) == (0, b""), done.stdout
+    assert b"choreo.motions/1" in choreo("inspect", "clips", "--table").stdout
+
+
+def test_a_fault_names_the_file_and_what_is_odd_in_it(choreo, material, tmp_path):
+    np.savez(tmp_path / "one.npz", joints=dance()[:1], fps=30.0)
+    assert (
+        "1 frame" in (text := one_line(choreo("retarget", "one.npz", "-o", "o"), ExitCode.DATA)) and "one.npz" in text
+    )
+    assert choreo("retarget", material / "clip0.npz", "--to", "bvh", "-o", "b", "-q").returncode == 0
+    lines = (tmp_path / "b" / "clip0.bvh").read_text().splitlines()
+    at = next(k for k, line in enumerate(lines) if line.startswith("Frame Time"))
+    lines[at] = "Frame Time: 0"
+    (tmp_path / "zero.bvh").write_text("\n".join(lines) + "\n")
+    text = one_line(choreo("retarget", "zero.bvh", "-o", "o"), ExitCode.DATA)
+    assert f"Frame Time 0 (line {at + 1})" in text and "--fps" in text and "zero.bvh" in text
+
+
 def test_names_that_nobody_knows_are_answered_with_a_map(choreo, tmp_path):
     lines = ["HIERARCHY", "ROOT A1", "{", "OFFSET 0 0 0", "CHANNELS 3 Xposition Yposition Zposition"]
     lines += [

@@ -115,6 +115,21 @@ def test_events_on_stdout_are_json_lines_and_nothing_else(choreo: Choreo) -> Non
     assert [e["kind"] for e in lines[1:-1]] == ["start", "stop"]
 
 
+def test_events_that_cannot_be_kept_are_told_before_or_after_the_show(choreo: Choreo, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    play = ("run-live", "--speed", "max", "--for", 1, "--out", "loop:", "-q", "--events")
+    done = choreo(*play, "file/events.jsonl")
+    assert done.returncode == 73 and b"cannot write the events: file/events.jsonl" in done.stderr, done.stderr
+    assert done.stderr.count(b"\n") == 1
+    done = choreo(*play, "/dev/full", "-o", "kept")
+    assert done.returncode == 74 and b"events were lost: /dev/full: No space left" in done.stderr, done.stderr
+    assert (tmp_path / "kept" / "sessions.json").exists() and choreo("inspect", "kept/sim/events.jsonl").returncode == 0
+    child = started(*play[1:], "-", cwd=tmp_path)
+    assert child.stdout is not None and child.stderr is not None
+    child.stdout.close()
+    assert (child.stderr.read(), child.wait(30)) == (b"", 0), "a reader that goes away is no fault of the show"
+
+
 def test_the_live_path_never_imports_torch(choreo: Choreo, tmp_path: Path) -> None:
     code = (
         "import sys; from choreo_cli.__main__ import main\n"
@@ -205,8 +220,9 @@ def test_map_and_model_are_read_again_while_it_plays(tmp_path: Path) -> None:
         until(log, "model", "stays as it was")
     finally:
         child.terminate()
-        child.communicate(timeout=20)
+        _, remarks = child.communicate(timeout=20)
     assert child.returncode == 143
+    assert remarks.count(b"map.yaml:1: throttle_ms") == 1, "without meters the line is named on stderr"
 
 
 def test_a_show_file_holds_it_all_and_options_win(choreo: Choreo, tmp_path: Path) -> None:
@@ -245,6 +261,10 @@ def test_a_show_file_holds_it_all_and_options_win(choreo: Choreo, tmp_path: Path
         (("--soundcheck",), 2, "a soundcheck needs a port"),
         (("--solo", "volume", "--out", "loop:"), 2, "no control 'volume'"),
         (("--show", "nowhere.yaml"), 66, "no configuration at nowhere.yaml"),
+        (("--gesture", "nowhere"), 66, "no run at nowhere"),
+        (("--planner", "--lookahead", "nowhere"), 66, "no run at nowhere"),
+        (("--session", "one"), 2, "session one, and no source is named"),
+        (("--source", "osc:0", "--listen", ""), 2, "listen is empty"),
     ],
 )
 def test_what_cannot_be_played_is_said_in_one_line(
@@ -254,6 +274,27 @@ def test_what_cannot_be_played_is_said_in_one_line(
     assert done.returncode == code, done.stderr
     assert said in done.stderr.decode() and done.stderr.count(b"\n") == 1
     assert done.stdout == b""
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "said"),
+    [
+        (b"source: caf\xe9\n", 78, "show.yaml: not UTF-8 text at byte 11"),
+        (b'map: "a\\0b"\n', 2, "map 'a\\x00b' is no name"),
+        (b"out: [loop, '" + b"a" * 5000 + b"']\n", 2, "is no name: a file, a port or a word in one line"),
+        (b"planner: true\nout: 'loop:'\nplanner: false\n", 78, "show.yaml:3: key 'planner' a second time: it stands in line 1"),
+        (b"transport:\n  bpm: 90\n  bpm: 120\n", 78, "show.yaml:3: key 'bpm' a second time"),
+        (b"source: osc:0\nlisten: ''\n", 2, "listen is empty"),
+    ],
+    ids=["latin-1", "nul", "long", "twice", "twice-within", "every-address"],
+)  # fmt: skip
+def test_a_show_that_is_wrong_is_said_in_one_line(
+    choreo: Choreo, tmp_path: Path, text: bytes, code: int, said: str
+) -> None:
+    (tmp_path / "show.yaml").write_bytes(text)
+    done = choreo("run-live", "--speed", "max", "--for", "1", "--show", "show.yaml")
+    assert done.returncode == code and said in done.stderr.decode(), done.stderr
+    assert done.stderr.count(b"\n") == 1 and len(done.stderr) < 300 and done.stdout == b""
 
 
 def test_an_empty_pipe_is_no_performance(choreo: Choreo) -> None:

@@ -292,7 +292,8 @@ def test_a_show_fixes_the_token_and_lets_another_page_in(tmp_path: Path) -> None
     ledger = read_table(home / entry["path"] / "ledger.parquet", LEDGER).to_pydict()
     acked = [(s, a) for s, a in zip(ledger["t_sent_ns"], ledger["t_acked_ns"], strict=True) if a is not None]
     # The frame that a page gets as it enters may have gone to nobody when it was made.
-    assert len(acked) >= 55 and all(0 < a - s < 2e9 for s, a in acked if s is not None)
+    # "Sent" is stamped once the call is back: a page on this machine may have answered a moment before.
+    assert len(acked) >= 55 and all(-5e6 < a - s < 2e9 for s, a in acked if s is not None)
     assert sum(s is None for s, _ in acked) <= 1
     everything = b"".join(p.read_bytes() for p in home.rglob("*") if p.is_file()) + (tmp_path / "log").read_bytes()
     assert token.encode() not in everything, "the token is for the screen only"

@@ -206,7 +206,7 @@ def test_a_models_output_is_said_to_be_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("array, words", [
-    (np.full((9, 263), np.nan), "not finite"), (np.zeros((0, 263)), "shape"), (np.zeros((4, 9, 263)), "shape"), (np.zeros((9, 263)), "legs of 0"),
+    (np.full((9, 263), np.nan), "not finite"), (np.zeros((0, 263)), "no frames"), (np.zeros((4, 9, 263)), "shape"), (np.zeros((9, 263)), "legs of 0"),
 ])  # fmt: skip
 def test_features_that_cannot_be(tmp_path: Path, array: np.ndarray, words: str) -> None:
     np.save(tmp_path / "a.npy", array)

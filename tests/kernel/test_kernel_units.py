@@ -220,3 +220,17 @@ def test_a_folder_that_no_file_system_makes_is_73(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(Path, "mkdir", refuses)
     with pytest.raises(CantCreateError, match=r"cannot create .*out: name another folder"):
         outputs.make_folder(tmp_path / "out")
+
+
+def test_a_run_that_stops_sweeps_what_its_dead_workers_left(tmp_path: Path) -> None:
+    import subprocess
+
+    from choreo_cli.outputs import output_folder
+
+    worker = subprocess.Popen([sys.executable, "-c", ""])
+    worker.wait()
+    with pytest.raises(KeyboardInterrupt), output_folder(tmp_path, "videos", {}) as folder:
+        left = folder.target(f".a.mp4.{worker.pid}.0123abcd.tmp")
+        left.write_bytes(b"half")
+        raise KeyboardInterrupt
+    assert not left.exists()

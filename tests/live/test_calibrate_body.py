@@ -12,6 +12,8 @@ import pytest
 from choreo_cli.errors import NoAnswerError, NoInputError
 from choreo_cli.live.calibrate_body import calibrate, read_scale, run
 from choreo_cli.live.clock import VirtualClock
+from choreo_cli.live.osc import encode
+from choreo_cli.live.osc_source import OscSource
 from choreo_cli.live.replay import Replay
 from choreo_cli.live.sample import Body, Sample
 from choreo_cli.motion.accelerometer import UNITS
@@ -99,9 +101,9 @@ def test_a_body_that_did_not_move_is_refused() -> None:
     ("change", "message"),
     [
         (lambda t, x: (t[:0], x[:0]), "no pose and no acceleration arrived: is the sensor on?"),
-        (lambda t, x: (t[:300], x[:300]), "only 10.0 s arrived, need 18 s"),
+        (lambda t, x: (t[:300], x[:300]), "only 10.0 s arrived, need 18.0 s"),
         (lambda t, x: (t[::5], x[::5]), "6.0 samples a second are too few for motion: need 8 or more"),
-        (lambda t, x: (t, np.where((t > 10_000_000)[:, None, None], np.nan, x)), "the body was seen for 10.0 s only, need 18 s"),
+        (lambda t, x: (t, np.where((t > 10_000_000)[:, None, None], np.nan, x)), "the body was seen for 10.0 s only, need 18.0 s"),
     ],
     ids=["nothing", "short", "slow", "unseen"],
 )  # fmt: skip
@@ -109,6 +111,15 @@ def test_too_little_is_refused(change: object, message: str) -> None:
     with pytest.raises(NoAnswerError) as caught:
         calibrate(samples(*change(*moves())), BODY, seconds=30.0)  # type: ignore[operator]
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("seconds", [3.0, 9.0, 10.0])
+def test_a_short_length_need_not_be_filled_to_its_last_sample(seconds: float) -> None:
+    t, x = swings(seconds)
+    late = calibrate(samples(t, x, "accel")[5:], seconds=seconds)  # a sensor is heard a tenth of a second later
+    assert late.seconds < seconds and late.scale.units == UNITS
+    with pytest.raises(NoAnswerError, match=r"only \d\.\d s arrived, need \d\.\d s"):
+        calibrate(samples(*swings(0.8 * seconds), "accel"), seconds=seconds)
 
 
 def test_samples_out_of_order_are_left_out() -> None:
@@ -137,3 +148,21 @@ def test_the_driver_ends_early_when_it_is_told() -> None:
     stop.set()
     with pytest.raises(NoAnswerError, match="nothing to calibrate"):
         run(Replay("x", "pose", *moves(), body=BODY), VirtualClock(), stop=stop)
+
+
+def test_the_driver_says_where_it_listens_and_what_came_in_vain() -> None:
+    source = OscSource(port=0)
+    said: list[str] = []
+    poll, packets = source.poll, [encode("/gyrosc/accel", [0.0, 0.0, 1.0])] * 3
+
+    def polled(now_ns: int) -> list[Sample]:
+        while packets:
+            source.handle(packets.pop(), now_ns)
+        return poll(now_ns)
+
+    source.poll = polled  # type: ignore[method-assign]
+    with pytest.raises(
+        NoAnswerError, match=r"nothing to calibrate.*3 packets came.*/gyrosc/accel: --source osc:0:gyrosc"
+    ):
+        run(source, VirtualClock(), 3.0, said.append)
+    assert said[0].startswith("osc:0: listening on 127.0.0.1:") and said[2] == "1 s still: stand still"

@@ -96,7 +96,7 @@ def test_the_contestants_do_the_same_work(quick: dict[str, dict[str, Any]]) -> N
 
 def test_the_loop_was_played_and_its_packets_came_to_another_process(quick: dict[str, dict[str, Any]]) -> None:
     told = quick["live.loop"]["params"]
-    assert told["ticks"] + told["missed"] >= 60 and told["troubles"] == {} and told["recorded"]
+    assert told["ticks"] + told["missed"] >= 30 and told["troubles"] == {} and told["recorded"]
     assert told["outside"]["received"] == told["outside"]["sent"] > 0
     assert quick["live.rss"]["params"]["ticks"] > 1000
     assert quick["live.files"]["params"]["least"] >= 3 and quick["live.threads"]["params"]["least"] >= 2

@@ -407,6 +407,18 @@ def test_the_end_is_neutral_silent_and_closed_whatever_ends_it() -> None:
     assert gc.get_freeze_count() == 0 and gc.isenabled()
 
 
+def test_a_late_machine_is_led_to_neutral_all_the_same() -> None:
+    """Ticks that are behind come one by one: two at once would look as if the instrument stood still already."""
+    late = iter([0] * 300 + [55_000_000, 0, 0] * 200)
+    model = Quiet()
+    model.y = np.ones(5, np.float32)
+    loop, port, _ = made([replay(dance(300))], model=model, late=lambda _: next(late, 0))
+    loop.run()
+    neutral = [c.neutral for c in DEFAULT.controls]
+    assert np.abs(port.sent[-2].values - neutral).max() < 1e-2, "it was there before it was told to be"
+    assert np.abs(port.sent[-1].values - neutral).max() < 1e-3
+
+
 def test_stop_ends_it_at_the_next_tick_and_a_source_that_cannot_be_opened_closes_the_rest() -> None:
     stop = threading.Event()
     loop, port, _ = made([Script([], endless=True)])

@@ -400,3 +400,34 @@ def test_the_address_in_the_network_is_found_without_a_packet(monkeypatch: pytes
     for nowhere in ("127.0.0.1", "0.0.0.0", None):
         monkeypatch.setattr(Asked, "here", nowhere)
         assert osc_source.lan_address() is None
+
+
+@pytest.mark.parametrize(
+    ("preset", "packet", "told"),
+    [
+        (None, encode("/ZIGSIM/5f0c/accel", [0.0, 0.0, 1.0]), "the last was /ZIGSIM/5f0c/accel: --source osc:9000:zigsim"),
+        (None, encode("/gyrosc/accel", [0.0, 0.0, 1.0]), "--source osc:9000:gyrosc"),
+        (None, encode_bundle([Message("/accxyz", (0.0, 0.0, 1.0))]), "--source osc:9000:touchosc"),
+        (None, encode("/arm/acc", [0.0, 0.0, 1.0]), "the last was /arm/acc: --source osc:9000 --learn"),
+        (None, encode("/choreo/word", [1.0]), "the last was /choreo/word: --source osc:9000 --learn"),
+        (None, b'{"sensordata":{}}', "they are JSON, which ZIG SIM sends: --source osc:9000:zigsim"),
+        (None, b"no osc!!", "not OSC, no address"),
+        ("zigsim", encode("/x/accel", [0.0, 0.0, 1.0]), "no gravity: switch Gravity on in the app"),
+        ("gyrosc", encode("/gyrosc/accel", [0.0, 1.0]), "not 3 numbers"),
+    ],
+)  # fmt: skip
+def test_what_comes_and_is_of_no_use_is_not_called_silence(preset: str | None, packet: bytes, told: str) -> None:
+    """A phone with another preset than its own: what arrives, and the words that would play it."""
+    source = OscSource(preset=preset)
+    assert source.useless() == ""
+    fed(source, packet, packet)
+    line = source.said()[-1]
+    assert line.startswith(f"{source.name}: 2 packets came and none could be used") and told in line
+    if preset is None:
+        fed(source, encode("/choreo/hr", [60.0]))
+        assert source.useless() == "" and not any("packets came" in said for said in source.said())
+
+
+def test_an_empty_address_is_not_every_address() -> None:
+    with pytest.raises(UsageError, match="the address to listen at is empty"):
+        osc_source.bind_udp("", 0, "osc:0")

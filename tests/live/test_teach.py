@@ -86,6 +86,27 @@ def test_a_lesson_that_fails_changes_nothing(tmp_path: Path, model: LiveModel) -
     assert played == [] and said[-1] == "the lesson was not learned: choreo train mapper: the faders were not moved"
 
 
+def test_a_lesson_that_the_end_cuts_off_says_how_it_goes_on(tmp_path: Path, model: LiveModel) -> None:
+    """The set is over before the training is: its process ends, and the line that takes it up again is left."""
+    said: list[str] = []
+    slow = "import sys, time; open(sys.argv[-1] + '.begun', 'w').close(); time.sleep(60)"
+    one = Teacher(tmp_path, model, (sys.executable, "-c", slow), lambda model: None, said.append)
+    give(one, 15.0)
+    while not (tmp_path / "lesson-1" / "mapper.begun").exists():
+        assert one.state == "learning", said
+        time.sleep(0.01)
+    one.close()
+    assert one.state == "idle" and "not learned" in said[-1]
+    begun, _, line = one.rest.partition(": ")
+    assert begun == "lesson 1 is not learned yet; it goes on with" and line.startswith("choreo train mapper ")
+    assert f"--targets {tmp_path}/lesson-1/targets.jsonl" in line and line.endswith(f"-o {tmp_path}/lesson-1/mapper")
+    done, _, _ = teacher(tmp_path / "other", model)
+    give(done, 15.0)
+    done.wait(60)
+    done.close()
+    assert done.rest == ""
+
+
 @pytest.mark.parametrize(
     ("seconds", "faders", "said_last"),
     [(5.0, 5, "too short, need 10 s"), (15.0, 0, "no fader was moved: nothing to learn")],

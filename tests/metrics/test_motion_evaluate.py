@@ -69,6 +69,8 @@ def choreo(capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.Monkey
     from choreo_cli.app import run
     from choreo_cli.errors import ChoreoError
 
+    monkeypatch.setenv("COLUMNS", "200")  # names are not cut, whatever terminal the suite runs in
+
     def call(*arguments: object, stdin: bytes = b"") -> Done:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
         try:

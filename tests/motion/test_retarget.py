@@ -9,17 +9,19 @@ import numpy as np
 import pytest
 
 from choreo_cli.errors import DataError, NoInputError, UsageError
+from choreo_cli.export.npz import npz_bytes
 from choreo_cli.motion import retarget_job, retarget_plan
 from choreo_cli.motion.choreo25 import decode, encode
 from choreo_cli.motion.dancer import choreograph, poses, write_score
 from choreo_cli.motion.export_bvh import ORDER, UNITS, bvh_of
+from choreo_cli.motion.export_joints import joints_arrays
 from choreo_cli.motion.export_rotations import rest_offsets, turns_of
 from choreo_cli.motion.export_smpl import smpl_of
 from choreo_cli.motion.prepare import flags_of, lines_of, nearest_map, prepare
 from choreo_cli.motion.retarget import How, convert, foot_error, mirrored
 from choreo_cli.motion.retarget_inputs import Asked, check_asked, joints_of, load_map_file, open_motion
 from choreo_cli.outputs import OutputFolder
-from formats import motion_npz
+from formats import motion_npz, sealed
 from formats.errors import ConfigFileError, FormatError
 from formats.foreign.bvh import parse, read
 from formats.foreign.bvh_kinematics import joint_positions
@@ -79,6 +81,27 @@ def test_the_bvh_importer_recognises_every_joint_of_it(tmp_path, clip):
     off = got.xyz - decode(clip)
     off[..., 1] -= off[..., 1].mean()  # the importer looks for the floor by itself
     assert np.abs(off).max() < 0.5e-3
+
+
+def test_the_floor_that_was_written_is_kept(tmp_path, clip):
+    """Toes are placed by a rule: looked for again, the floor of what was decoded lies up to 15 mm elsewhere."""
+    lifted = replace(clip, channels=clip.channels + np.eye(25, dtype=np.float32)[2] * 0.02)
+    joints = decode(lifted)
+    data, told = bvh_of(lifted)
+    (tmp_path / "clip.json").write_bytes(sealed.dumps(told))
+    source = written(tmp_path, data, "clip.bvh")
+    assert np.abs(read(source).xyz - joints).max() < 0.5e-3
+    (tmp_path / "clip.bvh").write_bytes(data.replace(b"OFFSET 0.000000", b"OFFSET 0.00000", 1))
+    edited = read(Source.of(tmp_path / "clip.bvh"))  # no longer what the sidecar was made for
+    assert any(a.startswith("floor: moved") for a in edited.assumptions)
+    (tmp_path / "j.npz").write_bytes(npz_bytes(joints_arrays(joints, 30.0)))
+    found = open_motion(tmp_path / "j.npz", Asked()).prepared
+    assert found is not None and np.abs(found.joints - joints).max() < 1e-5
+    arrays, body = smpl_of(lifted)
+    (tmp_path / "s.npz").write_bytes(npz_bytes(arrays))
+    (tmp_path / "s.body.json").write_bytes(sealed.dumps(body))
+    found = open_motion(tmp_path / "s.npz", Asked(body=str(tmp_path / "s.body.json"))).prepared
+    assert found is not None and np.abs(found.joints - joints).max() < 0.5e-3
 
 
 def test_the_sidecar_says_what_bvh_cannot(clip):

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from choreo_cli.motion import raster, scene_text
+from choreo_cli.motion import raster, scene_stage, scene_text
 from choreo_cli.motion.scene import Actor, Look, scene
 from choreo_cli.motion.scene_stage import Bar, runs
 from tests.motion.render_material import actor
@@ -60,6 +60,18 @@ def test_the_dancer_casts_a_shadow_on_the_floor() -> None:
     darker = film.batch(0, 1)[0].astype(int).sum(2) < film.ground.astype(int).sum(2) - 20
     floor = slice(round(film.cameras[0].project(np.zeros((1, 1, 3)))[0][0, 0, 1]) - 8, None)
     assert darker[floor].sum() > 30
+
+
+def test_the_floor_reaches_as_far_as_the_dancer_goes() -> None:
+    look = replace(SMALL, bar=False, words=False)
+    joints = actor().joints
+    far = joints + np.linspace(-6, 6, len(joints))[:, None, None] * [1.0, 0.0, 0.0]
+    for path, wide in ((joints, 1.0), (far, 2.0)):
+        camera = scene([Actor(path, np.zeros((12, 2)))], 30.0, look).cameras[0]
+        room = scene_stage.room_scale(camera)
+        assert room >= wide and (wide > 1 or room == 1)
+        reach = scene_stage.GRID_REACH_M * room
+        assert np.hypot(*(path[:, 0, ::2] - camera.target[::2]).T).max() <= reach
 
 
 def test_mirrored_dancers_make_mirrored_silhouettes() -> None:

@@ -105,13 +105,13 @@ function plate(g, q, r, colour) {
 
 function floor(g, see, clip, f, w, h) {
   const glow = g.createLinearGradient(0, 0, 0, h); glow.addColorStop(0, "#0f1119"); glow.addColorStop(1, "#222736"); g.fillStyle = glow; g.fillRect(0, 0, w, h);
-  const c = state.follow ? clip.centre(f) : [middle[0], middle[2]], reach = 3, spot = see([c[0], 0, c[1]]), size = 2.6 * spot[2];
+  const c = state.follow ? clip.centre(f) : [middle[0], middle[2]], reach = state.follow ? 3 : Math.max(3, .6 * wide + 1.5), tile = reach / 6, spot = see([c[0], 0, c[1]]), size = .87 * reach * spot[2];
   if (spot[3] < 50) {
     const light = g.createRadialGradient(0, 0, 0, 0, 0, size); light.addColorStop(0, "rgba(88,98,130,.75)"); light.addColorStop(1, "rgba(88,98,130,0)");
     g.save(); g.translate(spot[0], spot[1]); g.scale(1, Math.max(Math.abs(Math.sin(state.el)), .08)); g.fillStyle = light; g.beginPath(); g.arc(0, 0, size, 0, 7); g.fill(); g.restore();
   }
   for (const axis of [0, 1]) for (let k = -6; k <= 6; k++) {
-    const at = (Math.round(c[axis] * 2) + k) / 2, off = at - c[axis], room = Math.sqrt(Math.max(reach * reach - off * off, 0));
+    const at = (Math.round(c[axis] / tile) + k) * tile, off = at - c[axis], room = Math.sqrt(Math.max(reach * reach - off * off, 0));
     if (room < .1) continue;
     for (let n = -6; n < 6; n++) {
       const u = c[1 - axis] + room * n / 6, v = c[1 - axis] + room * (n + 1) / 6, m = Math.hypot(off, (u + v) / 2 - c[1 - axis]);
