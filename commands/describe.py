@@ -50,7 +50,8 @@ def trajectories(
     split: Annotated[str, typer.Option("--split", metavar="test|grid|val|train", help="Which views.")] = "test",
     rows: Annotated[int, typer.Option("--rows", min=0, help="The first so many; 0 for all.")] = 0,
     predictions: Annotated[
-        Path | None, typer.Option("--predictions", metavar="FILE", help="Tell the points that a branch saw.")
+        Path | None,
+        typer.Option("--predictions", metavar="FILE", help="A run's predictions.parquet: tell what it saw."),
     ] = None,
     cache: Annotated[
         Path | None, typer.Option("--cache", metavar="DIR", help="With llm: keep every answer here.")
@@ -81,13 +82,20 @@ def trajectories(
     fit solves for the curve, template words it, llm:URL asks any server of the OpenAI-compatible protocol to word it,
     with a schema; an answer that cannot be used is asked for once more and then told by template, counted. The key is
     read from the environment, CHOREO_LLM_KEY. OUT receives descriptions.parquet and, last, metrics.json.
+
+    With --predictions the solver reads the 16 points that a branch saw and tells them in the family that the branch
+    named; the solver's own family stands beside it, and errors of seeing, of solving and of both are reported apart.
     """
     engine, server = _server(solver, model, cache, replay, max_requests, max_tokens, timeout, retries)
     from choreo_cli.trajectory.sets import open_set
 
     manifest = streams.read_manifest(_manifest(source), "describe trajectories", ("choreo.trajectories",))
     of = open_set(manifest, options.root_overrides(root))
-    params = {"solver": engine, "model": model, "split": split, "rows": rows}
+    params: dict[str, Any] = {"solver": engine, "model": model, "split": split, "rows": rows}
+    if server is not None:
+        from choreo_cli.trajectory.describe import PROMPT
+
+        params |= {"prompt": PROMPT, "temperature": server.temperature}
     how: dict[str, Any] = {"force": force, "wait": wait, "quiet": quiet, "log": log_json, "seed": seed}
     doc, keep = _write(out, of, manifest, params, engine, server, predictions, **how)
     from choreo_cli.metrics import table as tables

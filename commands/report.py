@@ -45,6 +45,10 @@ def report(
     compare: Annotated[
         bool, typer.Option("--compare", help="Compare branches of train video: a winner by rule, or none.")
     ] = False,
+    branch: Annotated[
+        list[Path] | None,
+        typer.Option("--branch", metavar="FILE", help="With --compare: whose language model is whose; repeatable."),
+    ] = None,
     fail_if_worse: Annotated[
         bool, typer.Option("--fail-if-worse", help="Of two inputs: exit 1 when the second is worse than the first.")
     ] = False,
@@ -67,13 +71,16 @@ def report(
 
     With --compare the runs are branches of train video: OUT receives PARALLEL_RESULTS_COMPARISON.md, comparison.html
     and, last, comparison.json. The rule stands first; the answer is a winner, no significant winner, or INCOMPLETE (3).
+    Output folders of describe trajectories --predictions among RUN tell how each branch was worded, and by which model.
     """
     if compare:
         if figures is not None or fail_if_worse:
             raise UsageError("--compare goes with neither --figures nor --fail-if-worse")
         how: dict[str, Any] = {"wait": wait, "json": json, "table": table, "quiet": quiet}
-        code = report_compare.compare(inputs or [], out, options.root_overrides(root), **how)
+        code = report_compare.compare(inputs or [], out, options.root_overrides(root), branch or [], **how)
         return ExitCode.OK if keep_going and code == ExitCode.PARTIAL else code
+    if branch:
+        raise UsageError("--branch goes with --compare")
     if out is None and figures is None and not fail_if_worse:
         raise UsageError("missing option '-o' / '--out'", hint="see choreo report --help")
     made = _made(inputs or [], options.root_overrides(root), fail_if_worse)

@@ -24,7 +24,7 @@ EXAMPLES = (
 
 
 def compare(
-    inputs: Sequence[Path], out: Path | None, roots: Mapping[str, str], *,
+    inputs: Sequence[Path], out: Path | None, roots: Mapping[str, str], branches: Sequence[Path], *,
     wait: float, json: bool, table: bool, quiet: bool,
 ) -> int:  # fmt: skip
     """Build the comparison, write it, show it; exit 0, or 3 when it is INCOMPLETE."""
@@ -34,16 +34,18 @@ def compare(
     from choreo_cli.report import compare_page
     from choreo_cli.trajectory import compare as work
     from choreo_cli.trajectory import compare_runs
+    from choreo_cli.trajectory.branches import read_branches
 
-    asked = work.Options()
+    asked = work.Options(branches=tuple(read_branches(branches)))
     with Progress("report --compare", quiet=quiet) as bar:
         found = compare_runs.find(_named(inputs), roots)
         compare_runs.need_finished(found)
         of = compare_runs.own_set(found.runs[0], roots)
-        read = [r.run.source for r in found.runs]
+        read = [r.run.source for r in found.runs] + [t.source for t in found.told]
         read.append({"role": "trajectories", "sha256": of.sha256, "schema": "choreo.trajectories/1"})
         unique: list[dict[str, Any]] = [dict(t) for t in dict.fromkeys(tuple(sorted(i.items())) for i in read)]
-        params = {"draws": asked.draws, "told": asked.told, "worst": asked.worst}
+        params: dict[str, Any] = {"draws": asked.draws, "told": asked.told, "worst": asked.worst}
+        params |= {"models": {b.name: b.language.model for b in asked.branches}} if asked.branches else {}
         made_by = runtime.provenance("report --compare", params, unique, seed=asked.seed)
         built = work.build(found, of, made_by, asked, bar)
         doc = compare_page.encode(built.document)

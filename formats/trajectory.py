@@ -5,6 +5,7 @@ from __future__ import annotations
 from formats.columns import Column, Table
 
 _SPLITS = ("train", "val", "test", "grid")
+_FAMILIES = ("linear", "circular", "helical", "parabolic")
 
 TRAJECTORIES = Table(
     "choreo.trajectories/1",
@@ -33,7 +34,7 @@ CURVES = Table(
         Column("split", "str", doc="split of the curve and of every view of it", choices=_SPLITS),
         Column("draw_seed", "int64", lo=0, doc="seed it was drawn with: test curves have another one"),
         Column("draw_row", "int64", lo=0, doc="row of that draw; row k is of family k mod 4"),
-        Column("family", "str", doc="its family", choices=("linear", "circular", "helical", "parabolic")),
+        Column("family", "str", doc="its family", choices=_FAMILIES),
         Column(
             "parameters", "float64[7]", doc="length, radius, omega, phase, pitch, height, apex; 0 where it has none"
         ),
@@ -90,7 +91,11 @@ DESCRIPTIONS = Table(
         Column("row", "int64", lo=0, doc="row of the views"),
         Column("curve_id", "int64", lo=0, doc="curve"),
         Column("engine", "str", doc="who told it in the end: fit, template or llm"),
-        Column("family", "str", doc="family as told", choices=("linear", "circular", "helical", "parabolic", "none")),
+        Column("model", "str", nullable=True, doc="the language model that was asked, by its name on its server"),
+        Column("prompt", "str", nullable=True, doc="of its instructions and schema: sha256, the first 12 digits"),
+        Column("family", "str", doc="family as told", choices=(*_FAMILIES, "none")),
+        Column("fit_family", "str", doc="family that the curve fit chooses by itself", choices=_FAMILIES),
+        Column("branch_family", "str", nullable=True, doc="family that the branch named", choices=_FAMILIES),
         Column("equation", "str", doc="equation as told"),
         Column("description", "str", doc="sentence as told"),
         Column("asked", "int32", lo=0, doc="turns with the language model: 2 after a repair"),

@@ -231,6 +231,7 @@ def _words(doc: Doc) -> list[str]:
         ),
         "",
     ]
+    found += ["**By language model**", "", *table(MODELS, model_rows(doc), 3), "", *model_reasons(doc), ""]
     for s in doc["words"]["samples"]:
         found += [f"**Clip {s['row']}, {s['family']}, sigma {s['sigma']:g}**", ""]
         told = [("truth", s["equation"], s["description"])]
@@ -242,9 +243,46 @@ def _words(doc: Doc) -> list[str]:
 SPOKEN = ("branch", "clips", "family", "by the fit alone", "parsed", "numeric", "within 10 %", "all facts right")
 RATES = ("family", "fit_family", "parsed", "numeric", "within_10", "slots")
 WORDS = (
-    "The curve fit of the 16 points that a branch saw, in the family that it named (its first seed). A language model's"
-    " wording of them is judged by choreo describe trajectories --predictions."
+    "The curve fit of the 16 points that a branch saw, in the family that it named (its first seed). A language model"
+    " is given the fit, never the truth; what it answers is checked, asked for once more, and else told by template."
 )
+MODELS = ("branch", "model", "prompt", "clips", "used at once", "after a repair", "by template", "not asked",
+          "all facts right", "of the model's own", "expected to parse")  # fmt: skip
+
+
+def model_rows(doc: Doc) -> list[tuple[str, ...]]:
+    """Which model worded which branch, and how that went; one row says why where none did."""
+    found = []
+    for m in doc["words"]["models"]:
+        who = m["branch"] if m["seed"] is None else f"{m['branch']}, seed {m['seed']}"
+        plan = "-" if m["expected"] is None else f"{m['expected'][0]:g}-{m['expected'][1]:g} %"
+        name = m["model"] or m["engine"] or "-"
+        if m["why"]:
+            found.append((who, name, m["why"], *["-"] * 7, plan))
+            continue
+        n = max(m["n"], 1)
+        asked = (
+            f"{m['at_once']} ({100 * m['at_once'] / n:.0f} %)", str(m["by_model"] - m["at_once"]),
+            str(m["fallback"] - m["not_asked"]), str(m["not_asked"]),
+        ) if m["model"] else ("-",) * 4  # fmt: skip
+        prompt = m["prompt"] or "no language model"
+        found.append(
+            (who, name, prompt, str(m["n"]), *asked, percent(m["slots"], 1), percent(m["model_slots"], 1), plan)
+        )
+    return found
+
+
+def model_reasons(doc: Doc) -> list[str]:
+    """Why a model was not used, and under which settings it was asked."""
+    found = []
+    for m in doc["words"]["models"]:
+        if m["model"] and not m["why"]:
+            found.append(
+                f"- {m['branch']}, {m['model']}: temperature {m['temperature']:g}, seed {m['model_seed']}, telling"
+                f" {m['telling']}"
+            )
+            found += [f"- {n} by template: {why}" for why, n in m["reasons"]]
+    return found
 
 
 def _origin(doc: Doc) -> list[str]:

@@ -16,7 +16,8 @@ from choreo_cli.errors import DataError, NoInputError
 from choreo_cli.metrics import comparison
 from choreo_cli.metrics import trajectory as figures
 from choreo_cli.metrics.trajectory import Judged
-from choreo_cli.trajectory import compare_runs, predictions
+from choreo_cli.trajectory import compare_runs, compare_told, predictions
+from choreo_cli.trajectory.branches import Branch
 from choreo_cli.trajectory.compare_clips import Clips, examples, failures, spoken
 from choreo_cli.trajectory.compare_runs import Found, Trained
 from choreo_cli.trajectory.compare_tables import baselines, breakdowns, learning, steps
@@ -43,12 +44,14 @@ class Options:
         seed: Of the resamples. draws: Resamples.
         told: Videos of each branch whose equations are solved for.
         worst: Clips in the gallery of each branch.
+        branches: Branch files: which language model words which branch.
     """
 
     seed: int = 0
     draws: int = 2000
     told: int = 400
     worst: int = 12
+    branches: tuple[Branch, ...] = ()
 
 
 @dataclass(slots=True)
@@ -130,6 +133,7 @@ def build(
     worst, pictures = failures(clips, asked.worst)
     say(4, 6, "equations")
     words = spoken(clips, shown, asked.told)
+    words["models"] = _models(found, words["samples"], asked)
     say(5, 6, "document")
     doc = {
         "schema": SCHEMA, "created_by": dict(created_by), "rule": list(RULE),
@@ -173,6 +177,24 @@ def _columns(found: Found, of: TrajectorySet, missing: list[str]) -> list[Column
         points = None if any(s is None for s in shown) else np.stack([s for s in shown if s is not None])
         columns.append(Column(branch, kept, judged, None if points is None else points.astype(np.float64)))
     return columns
+
+
+def _models(found: Found, samples: Sequence[dict[str, Any]], asked: Options) -> list[dict[str, Any]]:
+    """Which language model words which branch and how that went; what it said itself goes beside the truth."""
+    wrote = _wrote(found)
+    rows, notes = compare_told.models(wrote, found.told, asked.branches)
+    found.notes += notes
+    for s in samples:
+        s["told"] += compare_told.samples(found.told, wrote, s["row"])
+    return rows
+
+
+def _wrote(found: Found) -> dict[str, dict[str, int]]:
+    """Of each branch: sha256 of what its runs predicted of the test views, to their seeds."""
+    return {
+        name: {str(r.run.entry["files"].get("predictions.parquet")): r.seed for r in runs}
+        for name, runs in found.branches.items()
+    }
 
 
 def cost_of(runs: Sequence[Trained]) -> dict[str, Any]:
@@ -320,5 +342,10 @@ def _origin(found: Found, of: TrajectorySet) -> dict[str, Any]:
                 "deterministic": bool(r.run.manifest.created_by.get("deterministic")), "state": e.get("state"),
                 "predictions": e["files"].get("predictions.parquet"), "cost": r.cost,
             })  # fmt: skip
-    commands.append("choreo report --compare runs -o comparison")
+    told = []
+    for name, known in _wrote(found).items():
+        for t in (t for t in found.told if t.predictions in known):
+            told.append(f"told-{name}-{known[t.predictions]}")
+            commands.append(compare_told.command(t, name, known[t.predictions], told[-1]))
+    commands.append(" ".join(["choreo report --compare runs", *told, "-o comparison"]))
     return {"runs": runs, "commands": commands}

@@ -12,7 +12,8 @@ import numpy as np
 
 from choreo_cli.errors import DataError, NoInputError, UsageError
 from choreo_cli.metrics.run_inputs import Run, runs_of
-from choreo_cli.trajectory import predictions
+from choreo_cli.trajectory import compare_told, predictions
+from choreo_cli.trajectory.compare_told import Telling
 from choreo_cli.trajectory.predictions import Predictions
 from choreo_cli.trajectory.sets import TrajectorySet, open_set
 from formats import sealed, status
@@ -78,11 +79,12 @@ class Found:
 
     Args:
         runs: Finished ones, by branch in the order of their names, then by seed.
-        unfinished: Run folders that are not done. notes: Remarks.
+        unfinished: Run folders that are not done. told: What describe told of them. notes: Remarks.
     """
 
     runs: list[Trained] = field(default_factory=list)
     unfinished: list[Unfinished] = field(default_factory=list)
+    told: list[Telling] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -111,7 +113,7 @@ def find(named: Sequence[Path | Manifest], roots: Mapping[str, str]) -> Found:
         if not one.exists():
             raise NoInputError(f"no folder {one}", hint="need run folders of choreo train video")
         here = list(_manifests(one, found, 0))
-        if not here and not found.unfinished:
+        if not here and not found.unfinished and not found.told:
             raise NoInputError(f"no run in {one}", hint="need run folders of choreo train video")
         manifests += here
     seen: dict[tuple[str, int], Trained] = {}
@@ -131,6 +133,9 @@ def _manifests(path: Path, found: Found, depth: int) -> Iterable[Manifest]:
         if manifest.kind != "choreo.run":
             raise FormatError(f"the file holds {manifest.schema}, need choreo.run/1", file=file)
         yield manifest
+        return
+    if compare_told.is_telling(path):
+        found.told.append(compare_told.read(path))
         return
     if (path / LOG).is_file() or (path / "checkpoints").is_dir():
         found.unfinished.append(_unfinished(path))

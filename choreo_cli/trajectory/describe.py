@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,6 +42,8 @@ SYSTEM = (
     "functions of t, separated by semicolons, built from numbers, t, pi, + - * / **, sin and cos only. Copy the "
     "numbers given; do not invent any. A fact that is null stays null. `text` is one sentence of 40 words at most."
 )
+PROMPT = hashlib.sha256((SYSTEM + json.dumps(SCHEMA, sort_keys=True)).encode()).hexdigest()[:12]
+SILENT = 3  # trajectories in a row without any answer, after which the model is not asked again
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,8 @@ def from_model(fits: Fits, row: int, model: LanguageModel, seed: int) -> Told:
     """The same facts worded by a language model: asked, checked, asked once more with what was wrong, or not used.
 
     Raises:
-        BudgetSpent: nothing more may be asked; everything else that fails becomes a fallback to the fit.
+        BudgetSpent: nothing more may be asked.
+        UnavailableError: the first question had no answer; what comes and cannot be used becomes a fallback to the fit.
     """
     plain = from_fit(fits, row)
     messages: list[Message] = question(fits, row)
@@ -88,6 +92,8 @@ def from_model(fits: Fits, row: int, model: LanguageModel, seed: int) -> Told:
         except BudgetSpent:
             raise
         except UnavailableError as e:
+            if turn == 1:
+                raise
             return _fallback(plain, turn, str(e))
         found, why = checked(answer)
         if found is not None:
@@ -184,26 +190,49 @@ def tell_all(
     Args:
         fits: The fits.
         engine: `fit`, `template` or `llm`.
-        model: Of `llm`. When its budget is spent the rest is told by template, and says so.
+        model: Of `llm`. When its budget is spent, or it no longer answers, the rest is told by template, and says so.
         seed: Given to the model.
         on_progress: `(done, total)`.
+
+    Raises:
+        UnavailableError: the model did not answer the very first question: there is nothing to word with.
     """
     found: list[Told] = []
-    spent = ""
+    asking = None if engine != "llm" or model is None else _Asking(model, seed)
     for row in range(len(fits)):
-        if engine != "llm" or model is None:
-            found.append(from_fit(fits, row, engine))
-        elif spent:
-            found.append(_fallback(from_fit(fits, row), 0, spent))
-        else:
-            try:
-                found.append(from_model(fits, row, model, seed))
-            except BudgetSpent as e:
-                spent = str(e)
-                found.append(_fallback(from_fit(fits, row), 0, spent))
+        found.append(from_fit(fits, row, engine) if asking is None else asking.tell(fits, row))
         if on_progress:
             on_progress(row + 1, len(fits))
     return found
+
+
+@dataclass(slots=True)
+class _Asking:
+    """A model that is asked about one trajectory after the other, until there is a reason not to."""
+
+    model: LanguageModel
+    seed: int
+    answered: bool = False
+    silent: int = 0
+    over: str = ""
+
+    def tell(self, fits: Fits, row: int) -> Told:
+        if self.over:
+            return _fallback(from_fit(fits, row), 0, self.over)
+        try:
+            told = from_model(fits, row, self.model, self.seed)
+        except BudgetSpent as e:
+            self.over = str(e)
+            return _fallback(from_fit(fits, row), 0, self.over)
+        except UnavailableError as e:
+            if not self.answered:
+                raise
+            self.silent += 1
+            if self.silent >= SILENT:
+                self.over = f"not asked: {SILENT} in a row had no answer ({e})"
+            return _fallback(from_fit(fits, row), 1, str(e))
+        self.answered, self.silent = True, 0
+        return told
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from choreo_cli.errors import DataError, UsageError
-from choreo_cli.metrics.trajectory import clustered, error_share, interval
-from choreo_cli.trajectory import describe, predictions, solver, views
-from choreo_cli.trajectory.camera import to_world
+from choreo_cli.trajectory import describe, describe_figures, predictions, solver, views
+from choreo_cli.trajectory.camera import to_camera, to_world
 from choreo_cli.trajectory.curves import FAMILIES, SHOWN, TIMES, canonical
-from choreo_cli.trajectory.language import LanguageModel
+from choreo_cli.trajectory.describe_figures import Asked, Work
+from choreo_cli.trajectory.language import OpenAiServer
 from choreo_cli.trajectory.sets import TrajectorySet
 from formats import tables
-from formats.metrics import entry
 from formats.trajectory import DESCRIPTIONS
 
 F64 = NDArray[np.float64]
-DRAWS = 10_000
+I64 = NDArray[np.int64]
+MAX_REASONS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +35,22 @@ class Described:
     notes: list[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a branch saw of N videos.
+
+    Args:
+        points: (N, 16, 3) shown points, world. named: (N,) the family it named.
+        future: (N, 4, 3) its own forecast, camera orientation.
+    """
+
+    points: F64
+    named: I64
+    future: F64
+
+
 def describe_set(
-    of: TrajectorySet, split: str, rows: int, engine: str, model: LanguageModel | None, *, seen: Path | None = None,
+    of: TrajectorySet, split: str, rows: int, engine: str, model: OpenAiServer | None, *, seen: Path | None = None,
     seed: int = 0, on_progress: Callable[[int, int], None] | None = None,
 ) -> Described:  # fmt: skip
     """Fit, tell and judge the trajectories of a split.
@@ -43,48 +58,79 @@ def describe_set(
     Args:
         of: The set. split: Whose views. rows: The first so many, 0 for all.
         engine: `fit`, `template` or `llm`. model: Of `llm`.
-        seen: Predictions of a run on this split: the solver then reads the points that the model saw.
+        seen: Predictions of a run on this split: the solver then reads the points that the branch saw, the curve is
+            told in the family that the branch named, and the errors of seeing and of solving are reported apart.
         seed: Of the bootstrap, and given to the model.
         on_progress: `(done, total)`.
 
     Raises:
         UsageError: no such split.
         DataError: predictions of other videos, or without points.
+        UnavailableError: the language model did not answer at all.
     """
     if split not in of.looks:
         raise UsageError(f"--split {split}: the set has {', '.join(of.looks)}")
     count = min(rows or len(of.looks[split]), len(of.looks[split]))
     some = slice(0, count)
     looks = of.looks[split].take(some)
-    clean = of.clean(split, some)
-    points = of.shown(split, some) if seen is None else _seen(seen, of, split, count)
-    fits = solver.fit(points)
-    told = describe.tell_all(fits, engine, model, seed=seed, on_progress=on_progress)
+    clean, noisy = of.clean(split, some), of.shown(split, some)
+    saw = None if seen is None else _seen(seen, of, split, count)
+    fits = solver.fit(noisy if saw is None else saw.points)
+    used = fits if saw is None else replace(fits, family=saw.named)
+    told = describe.tell_all(used, engine, model, seed=seed, on_progress=on_progress)
     shapes = views.seen_curves(of.drawn.curves, looks)
     diagonal = np.linalg.norm(np.ptp(clean[:, :SHOWN], axis=1), axis=-1)
     scores = [describe.score(t, canonical(shapes, k), float(diagonal[k])) for k, t in enumerate(told)]
-    ahead = np.stack([fits.form(k).at(TIMES[SHOWN:]) for k in range(count)]) if count else np.empty((0, 4, 3))
-    share = error_share(ahead, clean[:, SHOWN:], diagonal)
-    return Described(
-        _columns(told, scores, looks.base), _entries(told, scores, fits, of, split, looks, share, seen, engine, seed),
-        _notes(told, seen),
+    asked = None if model is None or engine != "llm" else Asked(model.name, describe.PROMPT, model.temperature, seed)
+    work = Work(
+        told, scores, fits.family, of.drawn.curves.family[looks.base], looks.base, looks.sigma, diagonal,
+        to_camera(clean, looks.cameras), _ahead(used, looks.cameras),
+        {"engine": engine, "split": split, "points": "noisy truth" if saw is None else "of a branch"}, asked,
     )  # fmt: skip
+    entries = describe_figures.entries(work, seed)
+    if saw is not None and count:
+        alone = solver.fit(noisy)
+        entries += describe_figures.apart(
+            work, to_camera(saw.points, looks.cameras), saw.named, saw.future, alone.family,
+            _ahead(alone, looks.cameras), seed,
+        )  # fmt: skip
+    return Described(_columns(work, saw), entries, _notes(told, saw, engine))
 
 
-def _seen(path: Path, of: TrajectorySet, split: str, count: int) -> F64:
+def _ahead(fits: solver.Fits, cameras: Any) -> F64:
+    """The next four points of each fitted curve: (N, 4, 3), camera orientation."""
+    if not len(fits):
+        return np.empty((0, len(TIMES) - SHOWN, 3))
+    found: F64 = to_camera(np.stack([fits.form(k).at(TIMES[SHOWN:]) for k in range(len(fits))]), cameras)
+    return found
+
+
+def _seen(path: Path, of: TrajectorySet, split: str, count: int) -> Seen:
     found = predictions.read(path)
     looks = of.looks[split]
     if found.shown is None:
         raise DataError(f"{path.name} holds no shown points", hint="train the branch with --set shown=1")
-    if len(found.curve_id) != len(looks) or not np.array_equal(found.curve_id, looks.base):
-        raise DataError(f"{path} is of other videos than the {split} views of this set")
-    return to_world(found.shown[:count].astype(np.float64), looks.take(slice(0, count)).cameras)
+    known = found.facts.get("choreo.set"), found.facts.get("choreo.split")
+    if known != (of.sha256, split) or not np.array_equal(found.curve_id, looks.base):
+        raise DataError(
+            f"{path} is of other videos than the {split} views of this set", hint="--split, or the set of the run"
+        )
+    cameras = looks.take(slice(0, count)).cameras
+    return Seen(
+        to_world(found.shown[:count].astype(np.float64), cameras), found.probabilities[:count].argmax(1),
+        found.future[:count].astype(np.float64),
+    )  # fmt: skip
 
 
-def _columns(told: list[describe.Told], scores: list[describe.Score], base: NDArray[Any]) -> dict[str, Any]:
+def _columns(work: Work, saw: Seen | None) -> dict[str, Any]:
+    told, scores, asked = work.told, work.scores, work.asked
+    n = len(told)
     return {
-        "row": np.arange(len(told)), "curve_id": base, "engine": [t.engine for t in told],
-        "family": [t.family for t in told], "equation": [t.equation for t in told],
+        "row": np.arange(n), "curve_id": work.cluster, "engine": [t.engine for t in told],
+        "model": [asked.model if asked else None] * n, "prompt": [asked.prompt if asked else None] * n,
+        "family": [t.family for t in told], "fit_family": [FAMILIES[k] for k in work.solved],
+        "branch_family": [None] * n if saw is None else [FAMILIES[k] for k in saw.named],
+        "equation": [t.equation for t in told],
         "description": [t.text for t in told], "asked": np.array([t.asked for t in told], np.int32),
         "fallback": [t.fallback for t in told], "parsed": [s.parsed for s in scores], "form": [s.form for s in scores],
         "numeric": [s.numeric for s in scores], "error": [s.error for s in scores],
@@ -93,77 +139,16 @@ def _columns(told: list[describe.Told], scores: list[describe.Score], base: NDAr
     }  # fmt: skip
 
 
-def _entries(
-    told: list[describe.Told], scores: list[describe.Score], fits: solver.Fits, of: TrajectorySet, split: str,
-    looks: Any, share: F64, seen: Path | None, engine: str, seed: int,
-) -> list[dict[str, Any]]:  # fmt: skip
-    if not told:
-        return [entry("describe.form", None, "1", "higher", n=0, status="insufficient", why="no trajectories")]
-    rng = np.random.default_rng(seed)
-    params: dict[str, Any] = {
-        "engine": engine,
-        "split": split,
-        "points": "noisy truth" if seen is None else "of a model",
-    }
-    family = of.drawn.curves.family[looks.base]
-    values = {"family": (fits.family == family).astype(np.float64), **describe.rates(scores)}
-    values["told_by_model"] = np.array([t.engine == "llm" for t in told], np.float64)
-    goals = {"family": (">=", 0.99), "within_10": (">=", 0.97)} if seen is None and engine != "llm" else {}
-    found = []
-    for name, v in values.items():
-        if name == "told_by_model" and engine != "llm":
-            continue
-        chance = 1 / len(FAMILIES) if name == "family" else None
-        found.append(_one(f"describe.{name}", v, "1", "higher", looks.base, rng, params, chance))
-        if name in goals:
-            found += _by_noise(name, v, looks, rng, params, goals[name])
-    found.append(_one("describe.forecast_mae_pct", share, "%", "lower", looks.base, rng, params))
-    return found
-
-
-def _by_noise(
-    name: str, values: F64, looks: Any, rng: np.random.Generator, params: dict[str, Any], goal: tuple[str, float]
-) -> list[dict[str, Any]]:
-    """The gates of the solver hold for noise up to 0.02; at 0.05 the family alone has one, 0.97."""
-    low, high = looks.sigma <= 0.02, looks.sigma == 0.05
-    found = []
-    if low.any():
-        about = {**params, "sigma": "<= 0.02"}
-        found.append(
-            _one(f"describe.{name}_low_noise", values[low], "1", "higher", looks.base[low], rng, about, goal=goal)
-        )
-    if high.any() and name == "family":
-        about = {**params, "sigma": 0.05}
-        found.append(
-            _one(
-                f"describe.{name}_high_noise",
-                values[high],
-                "1",
-                "higher",
-                looks.base[high],
-                rng,
-                about,
-                goal=(">=", 0.97),
-            )
-        )
-    return found
-
-
-def _one(
-    name: str, values: F64, unit: str, better: str, cluster: NDArray[Any], rng: np.random.Generator,
-    params: dict[str, Any], chance: float | None = None, goal: tuple[str, float] | None = None,
-) -> dict[str, Any]:  # fmt: skip
-    several = len(np.unique(cluster)) > 1
-    ci = interval(clustered(values, cluster, rng, DRAWS)) if several else None
-    return entry(
-        name, float(values.mean()), unit, better, n=len(values), ci=ci, chance=chance, goal=goal, params=params
-    )
-
-
-def _notes(told: list[describe.Told], seen: Path | None) -> list[str]:
-    fallen = [t.fallback for t in told if t.fallback]
-    notes = [f"{len(fallen)} of {len(told)} are told by template, not by the model: {fallen[0]}"] if fallen else []
-    return notes + (["the solver reads the points that a model saw, not the true ones"] if seen is not None else [])
+def _notes(told: list[describe.Told], saw: Seen | None, engine: str) -> list[str]:
+    notes = []
+    if engine == "llm":
+        reasons = Counter(t.fallback for t in told if t.fallback)
+        fallen = sum(reasons.values())
+        notes.append(f"{len(told) - fallen} of {len(told)} are told by the model, {fallen} by template in its place")
+        notes += [f"{n} by template: {why}" for why, n in reasons.most_common(MAX_REASONS)]
+    if saw is not None:
+        notes.append("the solver reads the points that the branch saw, and tells them in the family that it named")
+    return notes
 
 
 def write(path: Path, found: Described, metadata: dict[str, str]) -> str:

@@ -22,6 +22,7 @@ from choreo_cli.errors import DataError, UnavailableError, UsageError
 MAX_ANSWER = 1 << 20
 RETRIED = (408, 429, 500, 502, 503, 504)
 LONGEST_WAIT_S = 30.0
+SILENCE = "is the server running? try --retries"
 Message = Mapping[str, str]
 
 
@@ -164,13 +165,13 @@ class OpenAiServer:
         return answer
 
     def _served(self, messages: Sequence[Message], schema: Mapping[str, Any], seed: int) -> Answer:
-        reason = ""
+        reason, hint = "", SILENCE
         for tried in range(self.retries + 1):
             self.budget.take()
             try:
                 return self._posted(messages, schema, seed)
             except _Refused as e:
-                reason = str(e)
+                reason, hint = str(e), e.hint
                 if e.schema and not self._plain:
                     self._plain = True
                     continue
@@ -178,7 +179,7 @@ class OpenAiServer:
                     break
                 if tried < self.retries:
                     self.pause(min(e.wait_s if e.wait_s is not None else 0.5 * 2.0**tried, LONGEST_WAIT_S))
-        raise UnavailableError(f"no answer from {self._place}: {reason}", hint="is the server running? try --retries")
+        raise UnavailableError(f"no answer from {self._place}: {reason}", hint=hint)
 
     @property
     def _place(self) -> str:
@@ -227,9 +228,11 @@ class OpenAiServer:
 class _Refused(Exception):
     """One request failed: whether to try again, how long to wait, and whether the schema was the reason."""
 
-    def __init__(self, reason: str, again: bool, wait_s: float | None = None, schema: bool = False) -> None:
+    def __init__(
+        self, reason: str, again: bool, wait_s: float | None = None, schema: bool = False, hint: str = ""
+    ) -> None:
         super().__init__(reason)
-        self.again, self.wait_s, self.schema = again, wait_s, schema
+        self.again, self.wait_s, self.schema, self.hint = again, wait_s, schema, hint or SILENCE
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -252,6 +255,7 @@ def _refused(e: urllib.error.HTTPError) -> _Refused:
     wait = e.headers.get("Retry-After", "") if e.headers else ""
     seconds = float(wait) if wait.replace(".", "", 1).isdigit() else None
     if e.code in (401, 403):
-        return _Refused(f"status {e.code}: the key is missing or not accepted (CHOREO_LLM_KEY)", False)
+        return _Refused(f"status {e.code}: the key is missing or not accepted", False, hint="export CHOREO_LLM_KEY=...")
     schema = e.code in (400, 422, 501) and any(w in said.lower() for w in ("response_format", "schema", "grammar"))
-    return _Refused(f"status {e.code}", e.code in RETRIED, seconds, schema)
+    again = e.code in RETRIED
+    return _Refused(f"status {e.code}", again, seconds, schema, "" if again else "see --model and the address")

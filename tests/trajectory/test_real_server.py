@@ -133,7 +133,7 @@ def test_whatever_it_says_is_checked_asked_for_once_more_and_told_by_template(
     line = ("describe", "trajectories", "set", "--solver", f"llm:{served.url}", "--model", served.model, *how)
     done = choreo(*line, "-o", "told", timeout=400)
     assert done.returncode == 0, done.stderr
-    assert f"{ROWS} of {ROWS} are told by template, not by the model".encode() in done.stderr
+    assert f"0 of {ROWS} are told by the model, {ROWS} by template in its place".encode() in done.stderr
     told = tables.read_table(tmp_path / "told" / "descriptions.parquet", DESCRIPTIONS).to_pylist()
     fits = solver.fit(of.shown("test", slice(0, ROWS)))
     for row in told:
@@ -143,7 +143,10 @@ def test_whatever_it_says_is_checked_asked_for_once_more_and_told_by_template(
             row["parsed"] and row["family"] == ("linear", "circular", "helical", "parabolic")[fits.family[row["row"]]]
         )
     entries = manifest.decode((tmp_path / "told" / "metrics.json").read_bytes()).entries
-    assert {e["name"]: e["value"] for e in entries}["describe.told_by_model"] == 0.0
+    by_name = {e["name"]: e for e in entries}
+    assert by_name["describe.told_by_model"]["value"] == by_name["describe.first_answer_used"]["value"] == 0.0
+    assert by_name["describe.told_by_model"]["params"]["model"] == served.model
+    assert by_name["describe.model.slots"]["status"] == "insufficient"
     kept = [json.loads(p.read_bytes()) for p in sorted((tmp_path / "answers").iterdir())]
     assert len(kept) == 2 * ROWS
     repairs = [k for k in kept if "cannot be used" in k["request"]["messages"][-1]["content"]]
@@ -156,16 +159,14 @@ def test_whatever_it_says_is_checked_asked_for_once_more_and_told_by_template(
     assert kept_bytes[0] == kept_bytes[1]
 
 
-def test_a_model_of_another_name_is_refused_by_the_server_and_costs_no_work(
-    choreo, served: Served, tmp_path: Path
-) -> None:  # type: ignore[no-untyped-def]
+def test_a_model_of_another_name_is_refused_by_the_server_in_one_line(choreo, served: Served, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     make_set(tmp_path / "set", test=8, grid=0)
     done = choreo(
-        "describe", "trajectories", "set", "--solver", f"llm:{served.url}", "--model", "another", "--rows", "2",
-        "--retries", "0", "--no-gate", "-o", "told",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert b"status 400" in done.stderr
+        "describe", "trajectories", "set", "--solver", f"llm:{served.url}", "--model", "another", "-o", "told"
+    )
+    assert done.returncode == 69, done.stderr
+    assert b"status 400" in done.stderr and done.stderr.count(b"\n") == 1
+    assert not (tmp_path / "told" / "metrics.json").exists()
 
 
 def test_the_server_went_on_through_all_of_it(served: Served) -> None:
