@@ -108,3 +108,16 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(ChoreoError, match="branch0 is there already") as e:
         read_branches([FILES[0], FILES[0]])
     assert e.value.code == ExitCode.USAGE
+
+
+def test_the_guide_has_the_server_lines_of_the_files() -> None:
+    guide = (TOP / "man" / "man7" / "choreo-trajectory.7").read_text().replace("\\e\n", "").replace("\\-", "-")
+    plain = " ".join(guide.split())
+    lines = []
+    for k in (3, 4):
+        for line in (TOP / "examples" / "trajectory" / f"branch{k}.yaml").read_text().splitlines():
+            said = line.removeprefix("#").split("    #")[0].strip()
+            if said.startswith(("llama-server", "vllm serve", "OLLAMA_HOST")):
+                lines.append(" ".join(said.split()))
+    assert len(lines) == 6
+    assert [x for x in lines if x not in plain] == []
