@@ -29,8 +29,8 @@ EXAMPLES = (
     ("choreo train rps dataset --epochs 1 --set batch=128 -o small | choreo check -", "Hand the run on"),
     ("choreo synth trajectories --num 20 --test 20 --grid 0 -q -o tiny > /dev/null;"
      " printf 'name: quick\\nabout: moments\\ntrain: {encoder: moments, epochs: 1, pool: 1}\\n' > quick.yaml;"
-     " choreo train video tiny --branch quick.yaml --seeds 0,1 --device cpu -q -o raced", "Branches side by side, each in"
-     " a process of its own"),
+     " choreo train video tiny --branch quick.yaml --seeds 0,1 --device cpu -q -o raced",
+     "A branch with two seeds, each in a process of its own; more --branch run beside it"),
     ("choreo train lifting --set dancers=4 --epochs 1 -o lift", "Image points to joints, from synthetic dances"),
 )  # fmt: skip
 # Options that a recipe may take or not.

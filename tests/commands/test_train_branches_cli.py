@@ -22,7 +22,7 @@ from formats import status as heartbeat
 torch = pytest.importorskip("torch")
 TOP = Path(__file__).resolve().parents[2]
 SAME = ("model.safetensors", "model.json", "metrics.json", "log.jsonl", "predictions.parquet")
-QUICK = "{encoder: moments, pool: 4, batch: 16, warmup: 0, epochs: 250, validate_every: 50, checkpoint_epochs: 20}"
+QUICK = "{encoder: moments, pool: 4, batch: 16, warmup: 0, epochs: 160, validate_every: 40, checkpoint_epochs: 20}"
 TINY = "{encoder: strided, width: 2, batch: 8, warmup: 0, epochs: 16, validate_every: 8, checkpoint_epochs: 2}"
 Words = list[str]
 
@@ -298,7 +298,7 @@ def test_a_plan_says_what_would_run(curves: Path, tmp_path: Path, capfdbinary: A
 @pytest.mark.slow
 def test_a_branch_that_cannot_train_is_named_and_the_others_are_kept(curves: Path, tmp_path: Path) -> None:
     """A text model that is not there is wrong with the branch: it is not started again."""
-    fast = QUICK.replace("epochs: 250", "epochs: 2")
+    fast = QUICK.replace("epochs: 160", "epochs: 2")
     files = [branch(tmp_path, "good", fast), branch(tmp_path, "bad", fast.replace("{", "{text: /nowhere, ", 1))]
     out = tmp_path / "out"
     words = [str(curves), "--device", "cpu", "--per-device", "2", "-o", str(out)]

@@ -83,7 +83,7 @@ GOOD: dict[str, Any] = {"name": "one", "about": "words", "train": {"encoder": "m
         ("", "needs keys and values"),
         ("a: [1", "while parsing"),
         ("!!python/object/apply:os.system ['true']", "could not determine a constructor"),
-        ("[" * 3000, ""),
+        ("[" * 1200, "maximum recursion depth"),
         ("x" * (LARGEST + 1), "bytes are no branch file"),
     ],
 )

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Iterator
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,7 @@ from formats.errors import FormatError
 from tests.trajectory.compare_material import make_run, make_set
 
 ROWS = 8
+TOP = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -125,19 +129,26 @@ def test_a_server_that_dies_is_not_asked_four_thousand_times(of: TrajectorySet) 
     assert found.notes[0] == "1 of 20 are told by the model, 19 by template in its place"
 
 
-@pytest.fixture
-def told(choreo, of: TrajectorySet, run: Path, tmp_path: Path) -> Iterator[Path]:  # type: ignore[no-untyped-def]
+@pytest.fixture(scope="module")
+def told(of: TrajectorySet, run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """branch1 worded by a model that is right once, repairs once, and is hostile from then on."""
+    top = tmp_path_factory.mktemp("words")
     evil = "x = __import__('os').system('touch owned'); y = t; z = t"
     script = (wording, Reply("Sure!"), wording, lambda r: wording(r, equation=evil))
     with serving(*script) as said:
-        done = choreo(
-            "describe", "trajectories", of.folder, "--predictions", run / "predictions.parquet", "--rows", 4,
-            "--solver", f"llm:{said.url}", "--model", "tiny", "--no-gate", "-o", "told",
+        done = describe_in(
+            top, of.folder, "--predictions", run / "predictions.parquet", "--rows", 4, "--solver", f"llm:{said.url}",
+            "--model", "tiny", "--no-gate", "-o", "told",
         )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert not list(tmp_path.rglob("owned"))
-    yield tmp_path / "told"
+    assert not list(top.rglob("owned"))
+    return top / "told"
+
+
+def describe_in(folder: Path, *words: object) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "choreo_cli", "describe", "trajectories", *map(str, words)]
+    env = {**os.environ, "PYTHONPATH": str(TOP)}
+    return subprocess.run(command, capture_output=True, cwd=folder, env=env, timeout=120, check=False)
 
 
 def branch(name: str, model: str) -> Branch:
@@ -145,14 +156,16 @@ def branch(name: str, model: str) -> Branch:
     return Branch(name=name, about="", train=VideoConfig(), language=language, expects=Expects(equations=(85, 90)))
 
 
-def test_a_comparison_tells_which_model_worded_which_branch(of: TrajectorySet, run: Path, told: Path) -> None:
+def test_a_comparison_tells_which_model_worded_which_branch(
+    of: TrajectorySet, run: Path, told: Path, tmp_path: Path
+) -> None:
     from choreo_cli.report import compare_page
     from choreo_cli.report.compare_figures import make_figures
     from choreo_cli.report.compare_markdown import page
 
-    make_run(told.parent / "more", of, "branch3", 0)
-    make_run(told.parent / "more", of, "branch4", 0)
-    found = compare_runs.find([run, told, told.parent / "more"], {})
+    make_run(tmp_path / "more", of, "branch3", 0)
+    make_run(tmp_path / "more", of, "branch4", 0)
+    found = compare_runs.find([run, told, tmp_path / "more"], {})
     asked = compare.Options(draws=99, told=4, worst=1, branches=(branch("branch1", "tiny"), branch("branch3", "far")))
     built = compare.build(found, of, {}, asked)
     one, far, none = built.document["words"]["models"]
@@ -175,18 +188,18 @@ def test_a_comparison_tells_which_model_worded_which_branch(of: TrajectorySet, r
 
 
 def test_what_was_told_of_something_else_is_said_and_what_was_changed_is_refused(
-    choreo, of: TrajectorySet, run: Path, told: Path
-) -> None:  # type: ignore[no-untyped-def]
-    other = make_run(told.parent / "other", of, "branch2", 0)
+    of: TrajectorySet, run: Path, told: Path, tmp_path: Path
+) -> None:
+    other = make_run(tmp_path / "other", of, "branch2", 0)
     built = compare.build(compare_runs.find([other, told], {}), of, {}, compare.Options(draws=99, told=4, worst=1))
     assert any("tells of no run" in n for n in built.document["notes"])
-    done = choreo("describe", "trajectories", of.folder, "--rows", "4", "--no-gate", "-o", "true")
-    assert done.returncode == 0
+    assert describe_in(tmp_path, of.folder, "--rows", 4, "--no-gate", "-o", "true").returncode == 0
     with pytest.raises(DataError, match="not what a branch saw"):
-        compare_runs.find([run, told.parent / "true"], {})
-    table = told / "descriptions.parquet"
+        compare_runs.find([run, tmp_path / "true"], {})
+    changed = shutil.copytree(told, tmp_path / "changed")
+    table = changed / "descriptions.parquet"
     table.write_bytes(table.read_bytes()[:-1] + b"x")
     with pytest.raises(FormatError, match="damaged or changed"):
-        compare_runs.find([run, told], {})
+        compare_runs.find([run, changed], {})
     metrics = manifest.decode((told / "metrics.json").read_bytes())
     assert metrics.created_by["params"]["prompt"] == describe.PROMPT
