@@ -51,7 +51,7 @@ def trajectories(
     rows: Annotated[int, typer.Option("--rows", min=0, help="The first so many; 0 for all.")] = 0,
     predictions: Annotated[
         Path | None,
-        typer.Option("--predictions", metavar="FILE", help="A run's predictions.parquet: tell what it saw."),
+        typer.Option("--predictions", metavar="RUN|FILE", help="Of a run: tell what it saw, not the truth."),
     ] = None,
     cache: Annotated[
         Path | None, typer.Option("--cache", metavar="DIR", help="With llm: keep every answer here.")
@@ -97,7 +97,7 @@ def trajectories(
 
         params |= {"prompt": PROMPT, "temperature": server.temperature}
     how: dict[str, Any] = {"force": force, "wait": wait, "quiet": quiet, "log": log_json, "seed": seed}
-    doc, keep = _write(out, of, manifest, params, engine, server, predictions, **how)
+    doc, keep = _write(out, of, manifest, params, engine, server, _table(predictions, split), **how)
     from choreo_cli.metrics import table as tables
     from formats.manifest import decode
 
@@ -110,6 +110,15 @@ def trajectories(
 def _manifest(source: Path | None) -> Path:
     named = source or Path("-")
     return named / "trajectories.json" if named.is_dir() else named
+
+
+def _table(named: Path | None, split: str) -> Path | None:
+    """The table of predictions, named itself or by the folder of its run."""
+    if named is None or not named.is_dir():
+        return named
+    from choreo_cli.trajectory.predictions import FILES
+
+    return named / FILES.get(split, FILES["test"])
 
 
 def _server(

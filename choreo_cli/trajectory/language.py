@@ -179,6 +179,8 @@ class OpenAiServer:
                     break
                 if tried < self.retries:
                     self.pause(min(e.wait_s if e.wait_s is not None else 0.5 * 2.0**tried, LONGEST_WAIT_S))
+        if not self.key and not _local(self.base_url) and "CHOREO_LLM_KEY" not in hint:
+            hint += "; CHOREO_LLM_KEY is not set"
         raise UnavailableError(f"no answer from {self._place}: {reason}", hint=hint)
 
     @property
@@ -242,9 +244,12 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
+def _local(url: str) -> bool:
+    return urlsplit(url).hostname in ("127.0.0.1", "::1", "localhost")
+
+
 def _opener(url: str) -> urllib.request.OpenerDirector:
-    local = urlsplit(url).hostname in ("127.0.0.1", "::1", "localhost")
-    return urllib.request.build_opener(_NoRedirect, *([urllib.request.ProxyHandler({})] if local else []))
+    return urllib.request.build_opener(_NoRedirect, *([urllib.request.ProxyHandler({})] if _local(url) else []))
 
 
 def _refused(e: urllib.error.HTTPError) -> _Refused:
