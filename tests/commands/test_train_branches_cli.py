@@ -151,6 +151,33 @@ def test_stopped_and_killed_branches_end_as_if_nothing_had_happened(curves: Path
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_a_disk_that_fills_up_while_training_loses_nothing(curves: Path, tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    if not hasattr(resource, "prlimit"):
+        pytest.skip("limits of a running process are set on Linux alone")
+    file, out = branch(tmp_path, "quick", QUICK), tmp_path / "out"
+    words = [str(curves), "-q", "--device", "cpu", "--branch", str(file), "-o", str(out)]
+    run = out / "quick" / "seed-0"
+    p = begin(words)
+    wait_for_states(p, run)
+    for pid in (p.pid, heartbeat.read(run / "status.json").pid):  # what is started again inherits it from the parent
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (20_000, 20_000))
+    printed, said = p.communicate(timeout=600)
+    assert (p.returncode, printed, said.count(b"\n")) == (74, b"", 1), said
+    assert b"1 of 1 runs did not finish: quick/seed-0: exit 74" in said and b"free some space" in said
+    assert last_state(run) > 0 and not list(out.rglob("*.tmp")) and not (out / "run.json").exists()
+    assert heartbeat.read(out / "status.json").state == "failed"
+
+    again = begin(words)
+    printed, said = again.communicate(timeout=600)
+    assert (again.returncode, printed) == (0, (out / "run.json").read_bytes()), said
+    assert "going on from step" in (out / "logs" / "quick-seed-0.log").read_text()
+    whole = reference(curves, file, 0, tmp_path / "whole")
+    assert all((run / name).read_bytes() == (whole / name).read_bytes() for name in SAME)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", ["i3d", "slowfast", "dualpath", "strided"])
 def test_every_encoder_survives_kill_9(curves: Path, tmp_path: Path, encoder: str) -> None:
     text = TINY.replace("strided", encoder).replace("width: 2", "width: 2, grid: 2, compress: true, text: hash")
