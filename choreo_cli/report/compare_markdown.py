@@ -216,8 +216,8 @@ def failure_words(f: Doc) -> str:
     """One failure in a line."""
     return (
         f"clip {f['row']}: {f['family']}, said {f['said']} ({percent(f['confidence'], 0)} sure, {f['seeds_wrong']}"
-        f" seeds wrong), error {f['mae_pct']:.1f} %, sigma {f['sigma']:g}, {f['style']}, azimuth {f['azimuth']:.2f},"
-        f" elevation {f['elevation']:.2f}"
+        f" seed{'' if f['seeds_wrong'] == 1 else 's'} wrong), error {f['mae_pct']:.1f} %,"
+        f" sigma {f['sigma']:g}, {f['style']}, azimuth {f['azimuth']:.2f}, elevation {f['elevation']:.2f}"
     )
 
 
@@ -265,9 +265,17 @@ def model_rows(doc: Doc) -> list[tuple[str, ...]]:
             f"{m['at_once']} ({100 * m['at_once'] / n:.0f} %)", str(m["by_model"] - m["at_once"]),
             str(m["fallback"] - m["not_asked"]), str(m["not_asked"]),
         ) if m["model"] else ("-",) * 4  # fmt: skip
-        prompt = m["prompt"] or "no language model"
         found.append(
-            (who, name, prompt, str(m["n"]), *asked, percent(m["slots"], 1), percent(m["model_slots"], 1), plan)
+            (
+                who,
+                name,
+                m["prompt"] or "-",
+                str(m["n"]),
+                *asked,
+                percent(m["slots"], 1),
+                percent(m["model_slots"], 1),
+                plan,
+            )
         )
     return found
 

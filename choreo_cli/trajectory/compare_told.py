@@ -114,8 +114,13 @@ def _nothing(name: str, wish: Branch | None, why: str) -> dict[str, Any]:
     language = None if wish is None else wish.language
     return {
         "branch": name, "seed": None, "engine": None if language is None else language.engine,
-        "model": language.model or None if language else None, "expected": _expected(wish), "n": 0, "why": why,
+        "model": shown_name(language.model) if language else None, "expected": _expected(wish), "n": 0, "why": why,
     }  # fmt: skip
+
+
+def shown_name(model: str | None) -> str | None:
+    """A model as it is shown: of one that is named by its folder, the folder's own name alone."""
+    return Path(model).name if model and model.startswith(("/", ".", "~")) else model or None
 
 
 def _expected(wish: Branch | None) -> list[float] | None:
@@ -129,7 +134,7 @@ def _told(name: str, seed: int, t: Telling, wish: Branch | None) -> dict[str, An
     engine = t.params.get("solver")
     figures = {e["name"]: e["value"] for e in t.manifest.entries}
     return {
-        "branch": name, "seed": seed, "engine": engine, "model": t.params.get("model") or None,
+        "branch": name, "seed": seed, "engine": engine, "model": shown_name(t.params.get("model")),
         "prompt": t.params.get("prompt"), "temperature": t.params.get("temperature"),
         "model_seed": made_by.get("seed") if engine == "llm" else None, "telling": made_by["run_id"],
         "expected": _expected(wish), "n": len(rows), "by_model": len(spoke),
@@ -148,7 +153,7 @@ def command(t: Telling, name: str, seed: int, out: str) -> str:
     given = t.params
     words = ["choreo describe trajectories trajectories", f"--predictions runs/{name}/seed-{seed}/predictions.parquet"]
     words.append("--solver llm:URL" if given.get("solver") == "llm" else f"--solver {given.get('solver')}")
-    words += [f"--model {shlex.quote(given['model'])}"] if given.get("model") else []
+    words += [f"--model {shlex.quote(str(shown_name(given['model'])))}"] if given.get("model") else []
     words += [f"--rows {given['rows']}"] if given.get("rows") else []
     return " ".join([*words, "--no-gate", f"-o {out}"])
 
@@ -161,7 +166,7 @@ def samples(tellings: Sequence[Telling], names: Mapping[str, Mapping[str, int]],
             said = next((r for r in t.rows if r["row"] == row and r["engine"] == "llm"), None)
             if said is not None and t.predictions in known:
                 found.append({
-                    "branch": f"{name}, {said['model']}", "family": said["family"], "equation": said["equation"],
-                    "description": said["description"],
+                    "branch": f"{name}, {shown_name(said['model'])}", "family": said["family"],
+                    "equation": said["equation"], "description": said["description"],
                 })  # fmt: skip
     return found

@@ -187,6 +187,17 @@ def test_a_comparison_tells_which_model_worded_which_branch(
     assert "not asked: nothing that it told" in html and describe.PROMPT in html and "2 by template" in html
 
 
+def test_a_model_that_is_a_folder_is_shown_without_its_place() -> None:
+    names = {
+        "/models/mine": "mine",
+        "./mine": "mine",
+        "gpt-4.1": "gpt-4.1",
+        "mistralai/Mistral-7B": "mistralai/Mistral-7B",
+    }
+    assert {k: compare_told.shown_name(k) for k in names} == names
+    assert compare_told.shown_name("") is None
+
+
 def test_what_was_told_of_something_else_is_said_and_what_was_changed_is_refused(
     of: TrajectorySet, run: Path, told: Path, tmp_path: Path
 ) -> None:
