@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +64,8 @@ def _clip(folder: Path) -> F32:
         raise UnavailableError("CLIP needs transformers", hint="pip install 'choreo[text]'") from None
     # safetensors only, and nothing is downloaded: the folder is all there is.
     tokens = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    model = CLIPTextModelWithProjection.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
+    model: Any = CLIPTextModelWithProjection.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+    model.eval()
     with torch.no_grad():
         texts = [t.format(f) for f in FAMILIES for t in TEMPLATES]
         found = model(**tokens(texts, padding=True, return_tensors="pt")).text_embeds.numpy()
