@@ -354,6 +354,8 @@ def bounds(table: Table, data: pa.Table, file: str | Path | None = None) -> list
         bad: Any = None
         if c.choices:
             bad = pc.invert(pc.is_in(values, value_set=_value_set(c)))
+            if c.nullable:
+                bad = pc.and_(bad, pc.is_valid(values))
         elif c.dtype in ("int32", "int64", "float32", "float64"):
             array = values.to_numpy(zero_copy_only=False)
             with np.errstate(invalid="ignore"):
