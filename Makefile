@@ -9,11 +9,13 @@ RUNS := runs
 DATA ?= $(RUNS)/sessions
 DANCES ?= $(RUNS)/dances
 SEEDS ?= 0,1,2
+BRANCHES ?= 0 1 2 3 4 5
+DEVICE ?= cpu
 MINUTES ?= 60
 TIMES ?= 4
 NIGHT := $(RUNS)/nightly/$(shell date -u +%Y%m%dT%H%M%SZ)
 .PHONY: help setup demo test test-slow lint man bench generate-data requirements clean
-.PHONY: train-rps train-mapper train-flow evaluate report baseline run-sim run-live test-live nightly
+.PHONY: train-rps train-mapper train-flow evaluate report baseline run-sim run-live test-live nightly branches evidence
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -73,6 +75,15 @@ evaluate: train-mapper  ## judge them on the held-out sessions, and on a negativ
 
 report: evaluate  ## one page of everything: runs/report/report.html
 	$(CHOREO) report $(RUNS)/rps $(RUNS)/rps-literal $(RUNS)/mapper $(RUNS)/mapper-raw $(RUNS)/groove.json $(RUNS)/control.json $(RUNS)/normalizer.json -o $(RUNS)/report --table || test $$? -eq 1 -o $$? -eq 3
+
+$(RUNS)/trajectories/trajectories.json: | setup
+	$(CHOREO) synth trajectories --seed 42 -o $(RUNS)/trajectories > /dev/null
+
+branches: setup $(RUNS)/trajectories/trajectories.json  ## train the six branches of the trajectory lab, three seeds, on DEVICE
+	$(CHOREO) train video $(RUNS)/trajectories $(foreach k,$(BRANCHES),--branch examples/trajectory/branch$(k).yaml) --seeds $(SEEDS) --device $(DEVICE) -o $(RUNS)/video --table
+
+evidence: setup  ## the tests of true vision: red on a broken twin, green here; logs in artifacts/
+	$(BIN)/python tests/trajectory/evidence.py artifacts
 
 run-sim: setup  ## play the bundled session in virtual time, no hardware, and judge it
 	$(CHOREO) run-live --speed max --out loop: --planner -o $(RUNS)/sim --table

@@ -34,18 +34,20 @@ def load(path: Path, kind: type[T]) -> T:
 
 
 def _parse(path: Path, text: str) -> dict[str, Any]:
+    import tomllib
+
+    import yaml
+
     try:
         if path.suffix == ".toml":
-            import tomllib
-
             return tomllib.loads(text)
-        import yaml
-
         raw = yaml.safe_load(text)
         _once(path, yaml.compose(text, Loader=yaml.SafeLoader))
-    except ConfigError:
-        raise
-    except Exception as e:
+    except yaml.MarkedYAMLError as e:
+        at = e.problem_mark or e.context_mark
+        line = f":{at.line + 1}" if at else ""
+        raise ConfigError(f"{path}{line}: not YAML: {e.problem or e.context}") from None
+    except (tomllib.TOMLDecodeError, yaml.YAMLError, RecursionError, ValueError) as e:
         raise ConfigError(f"{path}: {' '.join(str(e).split())}") from None
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: needs keys and values")

@@ -42,12 +42,13 @@ def pages() -> dict[str, str]:
 
 def format_tables() -> list[Table]:
     """Every column table of `formats/`, by schema name."""
-    from formats import columns, media
+    from formats import columns, media, trajectory
     from formats.audio_npz import AUDIO_NPZ
     from formats.motion_npz import CHOREO25, MOTION_NPZ
     from formats.poses import POSES
 
-    tables = [t for module in (columns, media) for t in vars(module).values() if isinstance(t, Table)]
+    modules = (columns, media, trajectory)
+    tables = [t for module in modules for t in vars(module).values() if isinstance(t, Table)]
     return sorted([*tables, AUDIO_NPZ, CHOREO25, MOTION_NPZ, POSES], key=lambda t: t.schema)
 
 

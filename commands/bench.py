@@ -21,13 +21,16 @@ EXAMPLES = (
     ("choreo bench data --quick | choreo inspect - --lines", "Small sizes, one row a line"),
     ("choreo bench train --table", "What training promises: time in arithmetic, memory over a thousand hours"),
     ("choreo bench generate --table", "A clip in 1 to 10 steps and by DDIM-50, beside the arithmetic floor"),
+    ("choreo bench trajectory --quick --table", "Drawing beside the memory writes it cannot beat, steps, solver"),
     ("choreo bench live --table", "What run-live promises: model step, loop, cadence, OSC, memory"),
 )
 
 
 @app.command()
 def bench(
-    suite: Annotated[str, typer.Argument(metavar="data|train|motion|generate|live", help="Which lane to measure.")],
+    suite: Annotated[
+        str, typer.Argument(metavar="data|train|motion|generate|trajectory|live", help="Which lane to measure.")
+    ],
     *,
     only: Annotated[
         list[str] | None, typer.Option("--only", metavar="NAME", help="This row, or all below it; repeatable.")
@@ -48,7 +51,7 @@ def bench(
     log_json: options.LogJson = None,
 ) -> int:
     """Measure speed and memory of a lane: data (start-up, discover, features, pair, feed, memory), train, motion,
-    generate or live.
+    generate, trajectory or live.
 
     Each row stands beside a baseline measured in the same run and beside its floor, the least it could cost. Nothing
     else should run on the machine. Exit 1 when a goal is missed; a row that cannot be judged says why and does not

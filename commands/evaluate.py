@@ -10,14 +10,17 @@ import typer
 
 from choreo_cli import options, streams
 from choreo_cli.errors import ExitCode, UsageError
-from commands import evaluate_generation, evaluate_motion
+from commands import evaluate_generation, evaluate_motion, evaluate_video
 from commands.evaluate_out import finish
 
 if TYPE_CHECKING:
     from choreo_cli.metrics.evaluate import Evaluation
 
 app = options.app()
-EXITS = (ExitCode.NO, ExitCode.DATA, ExitCode.NOINPUT, ExitCode.UNAVAILABLE, ExitCode.CANTCREAT, ExitCode.IO)
+EXITS = (
+    ExitCode.NO, ExitCode.PARTIAL, ExitCode.DATA, ExitCode.NOINPUT, ExitCode.UNAVAILABLE, ExitCode.CANTCREAT,
+    ExitCode.IO, ExitCode.CONFIG,
+)  # fmt: skip
 EXAMPLES = (
     ("choreo train rps dataset --epochs 1 -o rps | choreo train mapper - --epochs 1 -o mapper"
      " | choreo evaluate groove - --no-gate -o groove.json", "From frames to a judged mapper"),
@@ -26,6 +29,7 @@ EXAMPLES = (
     ("choreo evaluate model rps mapper --no-gate --table", "Held-out figures of both"),
     *evaluate_motion.EXAMPLES,
     *evaluate_generation.EXAMPLES,
+    *evaluate_video.EXAMPLES,
     ("cd recordings/session-0000/truth; choreo evaluate beats beats.txt beats.txt", "Estimated beats, annotated beats"),
 )  # fmt: skip
 MAPPER, PLANNER = "choreo_cli.reflex.mapper_score", "choreo_cli.reflex.planner_score"
@@ -160,6 +164,7 @@ if find_spec(PLANNER) is not None:
 
 app.command()(evaluate_motion.motion)
 app.command()(evaluate_generation.generation)
+app.command()(evaluate_video.video)
 
 
 @app.command()

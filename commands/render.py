@@ -1,4 +1,4 @@
-"""`choreo render`: draw motion as film, pictures and a page that plays."""
+"""`choreo render`: draw motion and trajectories as film and pictures."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from choreo_cli import options, streams
 from choreo_cli.errors import ExitCode
 from commands import render_options as given
+from commands import render_trajectories
 
 if TYPE_CHECKING:
     from choreo_cli.motion.video import Made, Options, Task
@@ -27,12 +28,13 @@ EXAMPLES = (
      " --seconds 2 --make player,preview -o both", "Two dancers side by side, on a page that plays"),
     ("choreo render motion recordings/session-0000/poses.jsonl --seconds 2 --make sheet --plot --view front --follow"
      " -o stills", "Pictures alone: moments, and the 25 channels"),
+    *render_trajectories.EXAMPLES,
 )  # fmt: skip
 
 
 @app.callback()
 def render() -> None:
-    """Draw motion as film, pictures and a page that plays."""
+    """Draw motion and trajectories as film and pictures."""
 
 
 @app.command()
@@ -94,6 +96,9 @@ def motion(
     doc, code, keep = _write(tasks, asked, out, **how)
     streams.emit(doc, partial(videos_table, doc), out=None, json=json, as_table=table, keep=keep)
     return ExitCode.OK if keep_going and code == ExitCode.PARTIAL else code
+
+
+app.command()(render_trajectories.trajectories)
 
 
 def _tasks(

@@ -10,6 +10,7 @@ import typer
 
 from choreo_cli import options, streams
 from choreo_cli.errors import ExitCode, UsageError
+from commands import report_compare
 
 if TYPE_CHECKING:
     from choreo_cli.report.run_document import Report
@@ -26,6 +27,7 @@ EXAMPLES = (
         "Judge a model; exit 1 holds it, 3 says what is missing",
     ),
     ("choreo report rps rps-seeds --fail-if-worse --keep-going --table", "Is the second worse than the first"),
+    *report_compare.EXAMPLES,
 )
 
 
@@ -39,6 +41,13 @@ def report(
     out: Annotated[Path | None, typer.Option("-o", "--out", metavar="DIR", help="Folder to write into.")] = None,
     figures: Annotated[
         Path | None, typer.Option("--figures", metavar="DIR", help="Also write each drawing as PDF and 300-dpi PNG.")
+    ] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Compare branches of train video: a winner by rule, or none.")
+    ] = False,
+    branch: Annotated[
+        list[Path] | None,
+        typer.Option("--branch", metavar="FILE", help="With --compare: whose language model is whose; repeatable."),
     ] = None,
     fail_if_worse: Annotated[
         bool, typer.Option("--fail-if-worse", help="Of two inputs: exit 1 when the second is worse than the first.")
@@ -59,7 +68,19 @@ def report(
     Of each recipe the first configuration is judged and others stand beside it; seeds are taken together. Exit 0 for
     PROMOTE, 1 for HOLD, 3 for INCOMPLETE (0 with --keep-going). With --fail-if-worse the exit answers that alone: 1
     when any figure of the second input is worse beyond the interval, 3 when none could be judged.
+
+    With --compare the runs are branches of train video: OUT receives PARALLEL_RESULTS_COMPARISON.md, comparison.html
+    and, last, comparison.json. The rule stands first; the answer is a winner, no significant winner, or INCOMPLETE (3).
+    Output folders of describe trajectories --predictions among RUN tell how each branch was worded, and by which model.
     """
+    if compare:
+        if figures is not None or fail_if_worse:
+            raise UsageError("--compare goes with neither --figures nor --fail-if-worse")
+        how: dict[str, Any] = {"wait": wait, "json": json, "table": table, "quiet": quiet}
+        code = report_compare.compare(inputs or [], out, options.root_overrides(root), branch or [], **how)
+        return ExitCode.OK if keep_going and code == ExitCode.PARTIAL else code
+    if branch:
+        raise UsageError("--branch goes with --compare")
     if out is None and figures is None and not fail_if_worse:
         raise UsageError("missing option '-o' / '--out'", hint="see choreo report --help")
     made = _made(inputs or [], options.root_overrides(root), fail_if_worse)

@@ -11,6 +11,7 @@ import typer
 from choreo_cli import options, streams
 from choreo_cli.errors import ExitCode, UsageError
 from commands.synth_motions import motions
+from commands.synth_trajectories import trajectories
 
 if TYPE_CHECKING:
     from choreo_cli.sessions.synth import SynthOptions
@@ -26,6 +27,7 @@ EXAMPLES = (
     ("choreo synth sessions --offset-s 0.12 --drift-ppm 80 --scratch-snr 5 -o hard", "Clocks that are wrong"),
     ("choreo synth sessions --decoupled -o control", "The negative control of every metric"),
     ("choreo synth motions --clips 8 --seconds 5 -o dances", "Dances with their music, to train on"),
+    ("choreo synth trajectories --num 40 --test 40 --grid 4 -o curves", "Curves in space and the rows of their videos"),
 )
 
 
@@ -93,6 +95,9 @@ def sessions(
     doc, keep = _write(asked, out, **shared)
     streams.emit(doc, partial(sessions_table, doc), out=None, json=json, as_table=table, keep=keep)
     return int(ExitCode.OK)
+
+
+app.command()(trajectories)
 
 
 def _write(

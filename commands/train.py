@@ -19,8 +19,14 @@ EXAMPLES = (
     ("choreo train rps dataset --epochs 1 -o rps", "Train the latents"),
     ("choreo train rps dataset --epochs 1 --seeds 0,1 -o rps-seeds", "Two seeds and their summary"),
     ("choreo train rps dataset --epochs 1 --set batch=128 -o small | choreo check -", "Hand the run on"),
+    ("choreo synth trajectories --num 20 --test 20 --grid 0 -q -o tiny > /dev/null;"
+     " printf 'name: quick\\nabout: moments\\ntrain: {encoder: moments, epochs: 1, pool: 1}\\n' > quick.yaml;"
+     " choreo train video tiny --branch quick.yaml --seeds 0,1 --device cpu -q -o raced",
+     "A branch with two seeds, each in a process of its own; more --branch run beside it"),
     ("choreo train lifting --set dancers=4 --epochs 1 -o lift", "Image points to joints, from synthetic dances"),
-)
+)  # fmt: skip
+# Options that a recipe may take or not.
+CHOSEN = ("split", "fold", "rps", "targets", "mode", "form", "latents", "controls", "pairs")
 
 
 @app.command()
@@ -49,6 +55,8 @@ def train(
     latents: opt.Latents = None,
     controls: opt.Controls = None,
     sync: opt.Sync = "",
+    branch: opt.Branch = None,
+    per_device: opt.PerDevice = 0,
     tensorboard: opt.TensorBoard = False,
     wandb: opt.Wandb = False,
     root: options.Roots = None,
@@ -59,14 +67,20 @@ def train(
     quiet: options.Quiet = False,
     log_json: options.LogJson = None,
 ) -> int:
-    """Train one recipe: rps, mapper, lookahead, gesture, reward, lifting, flow...
+    """Train one recipe: rps, mapper, lookahead, gesture, video, lifting, reward, flow or ddim.
 
     rps learns from frames (of pair, of synth sessions, a pack, a Parquet); the others read the run of rps, or frames
     with --rps. lifting learns from motions seen by random cameras, --pairs, or --set dancers=60; flow and ddim from
     motions with music. OUT receives the model, its twins, metrics.json, log.jsonl, status.json and, last, run.json.
 
     A run that is stopped or killed keeps its state: the same command goes on from there, to the same result.
+    With --branch each branch and seed is a run in a process of its own, over --device cuda:0,cuda:1 and --per-device K.
     """
+    given = dict(locals())  # what was asked for, by name
+    if branch or per_device:
+        from commands.train_branches import train_branches
+
+        return train_branches(given)
     from choreo_cli.config import load
     from choreo_cli.runtime import choose_device
     from choreo_cli.training import settings, track
@@ -78,10 +92,7 @@ def train(
     several = settings.seeds_of(seeds, only, seed)
     need_free(None if dry_run or wait else out, several, only)
     module = settings.lane(recipe)
-    chosen = settings.options_of(recipe, module, {
-        "split": split, "fold": fold, "rps": rps, "targets": targets, "mode": mode, "form": form, "latents": latents,
-        "controls": controls, "pairs": pairs,
-    })  # fmt: skip
+    chosen = settings.options_of(recipe, module, {name: given[name] for name in CHOSEN})
     changes = settings.parse_sets([*(sets or []), *([f"epochs={epochs}"] if epochs else [])])
     resolved = settings.resolve(module.Config, None if config is None else load(config, module.Config), changes)
     if out is None and not dry_run:

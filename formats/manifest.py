@@ -18,14 +18,17 @@ from formats.columns import METRIC, PAIR, RECORDING, RUN, SESSION, STATUS, Table
 from formats.errors import FormatError
 from formats.jsonstrict import loads
 from formats.media import MOTION, VIDEO
+from formats.trajectory import TRAJECTORIES
 
 MAX_BYTES = 2**31
-ENTRY_TABLES: dict[str, Table] = {t.schema: t for t in (RECORDING, PAIR, SESSION, MOTION, VIDEO, RUN, METRIC, STATUS)}
+_KINDS = (RECORDING, PAIR, SESSION, MOTION, VIDEO, TRAJECTORIES, RUN, METRIC, STATUS)
+ENTRY_TABLES: dict[str, Table] = {t.schema: t for t in _KINDS}
 # Which command makes and which reads a kind, for the sentence that names a wrong one.
 MADE_BY = {
     "choreo.inventory": "choreo discover",
     "choreo.pairs": "choreo pair",
     "choreo.sessions": "choreo synth sessions",
+    "choreo.trajectories": "choreo synth trajectories",
     "choreo.motions": "choreo retarget",
     "choreo.videos": "choreo render",
     "choreo.run": "choreo train",

@@ -25,7 +25,7 @@ BUDGET_BYTES = 4 * 2**30
 ROW_GROUP = 128 * 1024
 _LIST = re.compile(r"^list<(\w+)>$")
 _FIXED = re.compile(r"^(\w+)\[(\d+)\]$")
-_WIDTH = {"int8": 1, "int32": 4, "int64": 8, "float32": 4, "float64": 8, "bool": 1, "str": 16}
+_WIDTH = {"int8": 1, "uint8": 1, "int32": 4, "int64": 8, "float32": 4, "float64": 8, "bool": 1, "str": 16}
 
 
 def arrow_type(dtype: str) -> pa.DataType:
@@ -38,7 +38,7 @@ def arrow_type(dtype: str) -> pa.DataType:
         return pa.list_(pa.field("element", arrow_type(m[1]), nullable=False), int(m[2]))
     return {
         "int32": pa.int32(), "int64": pa.int64(), "float32": pa.float32(), "float64": pa.float64(),
-        "bool": pa.bool_(), "str": pa.string(),
+        "bool": pa.bool_(), "str": pa.string(), "uint8": pa.uint8(),
     }[dtype]  # fmt: skip
 
 
@@ -354,6 +354,8 @@ def bounds(table: Table, data: pa.Table, file: str | Path | None = None) -> list
         bad: Any = None
         if c.choices:
             bad = pc.invert(pc.is_in(values, value_set=_value_set(c)))
+            if c.nullable:
+                bad = pc.and_(bad, pc.is_valid(values))
         elif c.dtype in ("int32", "int64", "float32", "float64"):
             array = values.to_numpy(zero_copy_only=False)
             with np.errstate(invalid="ignore"):

@@ -79,7 +79,7 @@ def choreo(tmp_path: Path) -> Run:
         input: bytes | None = b"",
         env: dict[str, str] | None = None,
         cwd: Path | None = None,
-        timeout: float = 120,
+        timeout: float = 240,
     ) -> subprocess.CompletedProcess[bytes]:
         base = {
             "PATH": os.environ.get("PATH", ""),

@@ -7,6 +7,7 @@ import io
 import json
 import plistlib
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ def main(folder: Path) -> None:
     _mocap(folder / "mocap")
     _teacher_pairs(folder)
     _manifests(folder)
+    _told(folder)
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
     sums = [f"{_sha(folder / n)}  {n}\n" for n in names if n != "SHA256SUMS"]
     _put(folder, "SHA256SUMS", "".join(sums))
@@ -454,6 +456,7 @@ def _manifests(folder: Path) -> None:
     }], [])  # fmt: skip
     put("motions", [_clip(folder)], ["dance.npz"])
     put("videos", [_video(folder)], [])
+    put("trajectories", _curves(folder), ["curves.parquet", "views.parquet", "pixels.parquet"])
     names = ("controls.parquet", "latents.parquet", "weights.safetensors")
     put("run", [{
         "id": "000000000000", "recipe": "mapper", "seed": 0, "path": ".", "state": "done", "steps": 100, "epochs": 5.0,
@@ -471,6 +474,40 @@ def _manifests(folder: Path) -> None:
         entry("energy correlation", 0.41, "1", "higher", n=100, chance=0.05, goal=(">=", 0.3), p=0.01, p_max=0.05),
         entry("a peer that is not installed", 1.0, "s", "lower", why="the peer is not installed"),
     ], [])  # fmt: skip
+
+
+def _curves(folder: Path) -> list[dict[str, Any]]:
+    """Curves, the test's views and their pixels under the names of their tables; entries of `trajectories.json`."""
+    from choreo_cli.trajectory import sets
+
+    asked = sets.SetOptions(num=20, test=4, grid=4, seed=0)
+    with tempfile.TemporaryDirectory() as name:
+        made = sets.write_set(asked, Path(name), {}, freeze=True)
+        kept = [e for e in made.entries if e["split"] in ("all", "test")]
+        for e in kept:
+            data = (Path(name) / e["path"]).read_bytes()
+            e["path"] = f"{e['role']}.parquet"
+            _put(folder, e["path"], data)
+    return kept
+
+
+def _told(folder: Path) -> None:
+    """What a branch that is nearly right would say of the views, and what the solver tells of them."""
+    from choreo_cli.trajectory import describe_job, predictions, sets
+    from choreo_cli.trajectory.camera import to_camera
+    from formats.manifest import decode
+
+    file = folder / "trajectories.json"
+    of = sets.open_set(decode(file.read_bytes(), file=file))
+    looks, rng = of.looks["test"], np.random.default_rng(0)
+    chance = np.full((len(looks), 4), 0.05, np.float32)
+    chance[np.arange(len(looks)), of.family("test")] = 0.85
+    future = of.future("test") + 0.02 * rng.normal(size=(len(looks), 4, 3))
+    shown = to_camera(of.clean("test")[:, :16], looks.cameras)
+    facts = {"choreo.set": of.sha256, "choreo.split": "test", "choreo.branch": "example"}
+    said = predictions.Predictions(looks.base, chance, future.astype(np.float32), shown.astype(np.float32), facts)
+    predictions.write(folder / "predictions.parquet", said)
+    describe_job.write(folder / "descriptions.parquet", describe_job.describe_set(of, "test", 0, "fit", None), {})
 
 
 _RECORDINGS = (

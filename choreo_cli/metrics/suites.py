@@ -94,6 +94,19 @@ SUITES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
         {},
         {"generate.phone": "a clip on a phone, from --device-file; else not measured"},
     ),
+    "choreo_cli.trajectory.bench": (
+        {"videos": 64, "repeats": 2, "peer_videos": 8, "rows": 3600, "steps": 1, "fits": 20},
+        {
+            "trajectory.dot": "videos of dots through a 200 MB buffer, one core, against OpenCV and writing the buffer",
+            "trajectory.share": "the same over writing the buffer",
+            "trajectory.peer": "the same over OpenCV's circles",
+            "trajectory.trail": "videos of trails through that buffer, against OpenCV",
+            "trajectory.augmented": "216,000 augmented videos from their rows to pixels, two threads, nothing stored",
+            "trajectory.recipes": "the rows of these videos on disk",
+            "trajectory.train_step": "a training step of 16 videos, against its forward pass",
+            "trajectory.solver": "one curve fitted to 16 points by the equation solver",
+        },
+    ),
     "choreo_cli.live.bench_model": (
         {"rounds": 4, "count": 20},
         {
@@ -139,5 +152,6 @@ LANES = {
     "train": "training and its memory",
     "motion": "choreo25 codec, BVH, drawing, film",
     "generate": "an evaluation, whole clips, training, a phone's own file",
+    "trajectory": "drawing, rows to pixels, training step, solver",
     "live": "model step, loop, cadence, OSC, memory",
 }

@@ -28,9 +28,11 @@ def rows(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
 
 
 def label(e: Entry) -> str:
-    """The figure's name; `  session-0004 phase_coherence` for one session's."""
-    session = e["params"].get("session")
-    return e["name"] if session is None else f"  {session} {e['name'].split('.')[-2]}"
+    """The figure's name, of a branch after the branch; `  session-0004 phase_coherence` for one session's."""
+    session, branch, value = (e["params"].get(k) for k in ("session", "branch", "value"))
+    if session is not None:
+        return f"  {session} {e['name'].split('.')[-2]}"
+    return " ".join(str(p) for p in (branch, e["name"], value) if p is not None)
 
 
 def goal(e: Entry) -> str:

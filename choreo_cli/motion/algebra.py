@@ -7,10 +7,25 @@ numpy fast here. `xp` is the module `numpy` or `torch`; arrays are typed Any for
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
+
+import numpy as np
 
 Array = Any
 TINY = 1e-18
+
+
+def namespace(x: Array) -> Any:
+    """The module `numpy`, or `torch` for a tensor."""
+    return np if isinstance(x, np.ndarray | np.generic) else import_module("torch")
+
+
+def like(x: Any, array: Array) -> Array:
+    """`x` as an array of the same kind, type and device as `array`."""
+    if isinstance(array, np.ndarray | np.generic):
+        return np.asarray(x, array.dtype)
+    return namespace(array).as_tensor(np.asarray(x) if not hasattr(x, "device") else x).to(array)
 
 
 def dot(a: Array, b: Array) -> Array:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from choreo_cli.errors import DataError, NoAnswerError
+from choreo_cli.metrics.motion_beats import SIGMA_S, SPACING_S, closeness, motion_beats
 from choreo_cli.motion.capture_state import Track, track_of, with_track
 from formats.motion_npz import MotionClip
 
@@ -22,9 +23,6 @@ F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 
 SLOPES = (0.8, 1.25)
-SIGMA_S = 0.05
-SMOOTH_S = 0.083
-SPACING_S = 0.167
 STEP_S = 0.01
 START_S = 0.2
 """How far the first beat may be moved."""
@@ -100,42 +98,6 @@ class Sync:
         }  # fmt: skip
 
 
-def movement_beats(joints: F64, fps: float) -> F64:
-    """Times (s) of the minima of the mean joint speed, at least a sixth of a second apart, by a parabola.
-
-    Smoothing by a Gaussian of 83 ms; ends are never minima. (metrics-motion.md section 2, `fixed`.)
-
-    Args:
-        joints: (T, 22, 3) metres.
-        fps: Frames a second.
-    """
-    if len(joints) < 5:
-        return np.empty(0)
-    speed = np.linalg.norm(np.diff(joints, axis=0), axis=-1).mean(-1) * fps
-    half = max(1, round(3 * SMOOTH_S * fps))
-    kernel = np.exp(-0.5 * (np.arange(-half, half + 1) / (SMOOTH_S * fps)) ** 2)
-    if len(speed) <= half:
-        return np.empty(0)
-    smooth = np.convolve(np.pad(speed, half, mode="reflect"), kernel / kernel.sum(), mode="valid")
-    low = np.flatnonzero((smooth[1:-1] < smooth[:-2]) & (smooth[1:-1] <= smooth[2:])) + 1
-    kept: list[int] = []
-    for k in sorted(low.tolist(), key=lambda i: smooth[i]):
-        if all(abs(k - other) >= SPACING_S * fps for other in kept):
-            kept.append(k)
-    at = np.array(sorted(kept), np.int64)
-    a, b, c = smooth[at - 1], smooth[at], smooth[at + 1]
-    shift = 0.5 * (a - c) / np.maximum(a - 2 * b + c, 1e-12)
-    # A speed between frames k and k + 1 is that of the moment between them.
-    return np.asarray((at + np.clip(shift, -0.5, 0.5) + 0.5) / fps)
-
-
-def alignment(movement_s: F64, beats_s: F64) -> float:
-    """Mean over movement beats of exp(-d^2 / 2 sigma^2), d to the nearest beat, sigma 50 ms; 0 without beats."""
-    if not len(movement_s) or not len(beats_s):
-        return 0.0
-    return float(_closeness(movement_s, beats_s).mean())
-
-
 def _closeness(t: F64, beats: F64) -> F64:
     at = np.clip(np.searchsorted(beats, t), 1, len(beats) - 1)
     away = np.minimum(np.abs(t - beats[at - 1]), np.abs(t - beats[at]))
@@ -145,7 +107,7 @@ def _closeness(t: F64, beats: F64) -> F64:
 def chance(movement_s: F64, beats_s: F64, seed: int, draws: int = DRAWS) -> float:
     """Mean alignment when the grid is turned by a random part of a beat."""
     rng = np.random.default_rng((seed, 1))
-    return float(np.mean([alignment(movement_s, turned(beats_s, u)) for u in rng.random(draws)]))
+    return float(np.mean([closeness(movement_s, turned(beats_s, u), SIGMA_S) for u in rng.random(draws)]))
 
 
 def turned(beats_s: F64, phase: float) -> F64:
@@ -183,7 +145,7 @@ def sync(joints: F64, fps: float, beats_s: F64, *, seed: int = 0) -> Sync:
     if beats.ndim != 1 or len(beats) < 2 or not np.isfinite(beats).all() or (np.diff(beats) <= 0).any():
         raise DataError("the beats are not at least two increasing times")
     duration = (len(joints) - 1) / fps
-    found = movement_beats(joints, fps)
+    found = motion_beats(joints, fps)
     found = found[(found > beats[0] - SPACING_S) & (found < beats[-1] + SPACING_S)]
     if len(found) < LEAST_BEATS:
         raise DataError(f"{len(found)} movement beats under the music's, need {LEAST_BEATS}")
@@ -193,7 +155,7 @@ def sync(joints: F64, fps: float, beats_s: F64, *, seed: int = 0) -> Sync:
     time_map = _whole(found, offsets, duration)
     after = time_map.new(found)
     return Sync(
-        time_map, alignment(found, beats), alignment(after, beats), chance(found, beats, seed),
+        time_map, closeness(found, beats, SIGMA_S), closeness(after, beats, SIGMA_S), chance(found, beats, seed),
         chance(after, beats, seed), float(score - others.mean()), float((1 + (others >= score).sum()) / (1 + GRIDS)),
         len(found),
     )  # fmt: skip

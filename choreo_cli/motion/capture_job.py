@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from choreo_cli.errors import ChoreoError, DataError, NoInputError
-from choreo_cli.motion.beat_sync import LEAST_GAIN, accepted, alignment, movement_beats, sync, warp
+from choreo_cli.metrics.motion_beats import SIGMA_S, closeness, motion_beats
+from choreo_cli.motion.beat_sync import LEAST_GAIN, accepted, sync, warp
 from choreo_cli.motion.capture_log import CaptureHead, Heard, Refused, parse_head, read_log
 from choreo_cli.motion.capture_stream import Capture, Frame, StepLifter, clip_of, play
 from choreo_cli.motion.choreo25 import clamp, decode, encode
@@ -187,9 +188,9 @@ def syncer(
         found = accepted(sync(decode(clip), rate, beats, seed=seed), least)
         made = warp(clip, found.time_map)
         record = {"format": "choreo.timemap/1", "offset_s": offset_s, **found.record()}
-        after = movement_beats(decode(made), rate)
+        after = motion_beats(decode(made), rate)
         report = {k: v for k, v in record.items() if k not in ("old_s", "new_s", "format")}
-        report["alignment_written"] = round(alignment(after[after < beats[-1]], beats), 4)
+        report["alignment_written"] = round(closeness(after[after < beats[-1]], beats, SIGMA_S), 4)
         text = json.dumps(record, separators=(",", ":")).encode() + b"\n"
         return Made(made, report, rig, sidecars=[("map", ".timemap.json", text)])
 

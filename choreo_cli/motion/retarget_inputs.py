@@ -266,6 +266,9 @@ def load_map_file(path: Path) -> dict[str, Any]:
 
     try:
         document = yaml.safe_load(Source.of(path).read_text(2**20))
+    except yaml.MarkedYAMLError as e:
+        row = e.problem_mark.line + 1 if e.problem_mark else None
+        raise FormatError(f"not YAML or JSON: {e.problem or e.context}", file=path, row=row) from None
     except (yaml.YAMLError, RecursionError, ValueError) as e:
         raise FormatError(f"not YAML or JSON: {type(e).__name__}", file=path) from None
     if not isinstance(document, dict):

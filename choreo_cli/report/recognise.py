@@ -44,9 +44,11 @@ def tables() -> dict[str, Table]:
     from formats.media import CAPTURE_LEDGER
     from formats.poses import POSES
     from formats.teacher_pairs import TEACHER_PAIRS
+    from formats.trajectory import CURVES, DESCRIPTIONS, PIXELS, PREDICTIONS, VIEWS
 
     known = (
-        CAPTURE_LEDGER, CONTEXT, CONTROLS, FRAMES, LATENTS, LEDGER, POSES, PREFERENCES, SENT, TEACHER_PAIRS, WINDOWS,
+        CAPTURE_LEDGER, CONTEXT, CONTROLS, CURVES, DESCRIPTIONS, FRAMES, LATENTS, LEDGER, PIXELS, POSES, PREDICTIONS,
+        PREFERENCES, SENT, TEACHER_PAIRS, VIEWS, WINDOWS,
     )  # fmt: skip
     return {t.schema: t for t in known}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -44,18 +44,19 @@ SCREEN = Palette(**_MARKS)
 Draw = Callable[[Any, Palette], None]
 
 
-def svg(draw: Draw, name: str, height_mm: float, title: str, text: str) -> str:
+def svg(draw: Draw, name: str, height_mm: float, title: str, text: str, width_mm: float = SCREEN_MM) -> str:
     """A figure to stand inline in a page: colours are `var(--c-NAME)`, letters are text in the page's font.
 
     Args:
         draw: Called with an empty matplotlib Figure and a palette.
         name: Unique on the page; seeds the ids.
-        height_mm: Height for a width of `SCREEN_MM`.
+        height_mm: Height for a width of `width_mm`.
         title: What it shows, for its accessible name.
         text: The description that stands for it.
+        width_mm: Of the room it stands in; letters keep their size.
     """
     with _style(SCREEN, f"choreo-{name}", 8.0):
-        figure = _figure(SCREEN_MM, height_mm)
+        figure = _figure(width_mm, height_mm)
         draw(figure, SCREEN)
         out = io.StringIO()
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
@@ -63,12 +64,14 @@ def svg(draw: Draw, name: str, height_mm: float, title: str, text: str) -> str:
     return _inline(out.getvalue(), name, title, text)
 
 
-def files(draw: Draw, name: str, height_mm: float, double: bool) -> dict[str, bytes]:
+def files(
+    draw: Draw, name: str, height_mm: float, double: bool, suffixes: Sequence[str] = ("pdf", "png")
+) -> dict[str, bytes]:
     """`NAME.pdf` with embedded fonts and `NAME.png` at 300 dpi, at the width of one column of print or of two."""
     found = {}
     width = DOUBLE_MM if double else SINGLE_MM
     height = height_mm * (width / SCREEN_MM if not double else 1.0)
-    for suffix in ("pdf", "png"):
+    for suffix in suffixes:
         with _style(PRINT, f"choreo-{name}", 7.0):
             figure = _figure(width, max(height, 45.0))
             draw(figure, PRINT)

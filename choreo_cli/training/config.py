@@ -30,6 +30,7 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         patience: Validations without improvement before training ends early, 0 for never.
         validate_every: Epochs between validations.
         checkpoint_s: Seconds between checkpoints.
+        checkpoint_epochs: Epochs after which there is one in any case, 0 for none.
         accumulate: Parts that a process takes its items of a step in, one after the other, to need less memory.
         bf16: Compute the network in bfloat16 (autocast); weights, moments and averages stay float32.
         threads: CPU threads of the network's arithmetic; results are bit-identical for one value.
@@ -48,6 +49,7 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     patience: Count = 0
     validate_every: Positive = 1
     checkpoint_s: Annotated[float, Meta(gt=0)] = 60.0
+    checkpoint_epochs: Count = 0
     accumulate: Positive = 1
     bf16: bool = False
     threads: Annotated[int, Meta(ge=1, le=256)] = 1

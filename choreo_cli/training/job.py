@@ -25,8 +25,10 @@ STOPPED_S = 4.0  # a run that was told to stop ends soon, copied or not
 # Options that decide the model beside its inputs and its configuration, which holds those that are settings too.
 DECIDES = ("split", "fold")
 TIMELINES = {"latents": "latent", "controls": "controls"}
+# Of the last validation, in the heartbeat.
+SHOWN_FIGURES = ("accuracy", "mae_pct")
 # How often a state is kept changes nothing in the result.
-NOT_DECIDING = ("checkpoint_s",)
+NOT_DECIDING = ("checkpoint_s", "checkpoint_epochs")
 PROCESSES = "processes"
 
 
@@ -253,6 +255,7 @@ class Listeners:
     around: Around
     trackers: list[Tracker]
     curves: Curves = field(init=False)
+    judged: str = ""
 
     def __post_init__(self) -> None:
         self.curves = Curves(self.pulse.path.with_name(LOG))
@@ -284,6 +287,9 @@ class Listeners:
             self.curves(record)
             for tracker in self.trackers:
                 tracker(record)
+        if kind == "validation":
+            figures = [(k, v) for k, v in record.items() if k in SHOWN_FIGURES and v is not None]
+            self.judged = "".join(f", {k} {v:.4g}" for k, v in figures)
         if kind == "step":
             self.pulse.say(self._words(record), done=record["step"], loss=record["loss"])
 
@@ -302,7 +308,7 @@ class Listeners:
         step, epoch, loss = record["step"], record["epoch"], record["loss"]
         epochs = (self.pulse.beat.total or step) * epoch / step
         where = f"epoch {math.ceil(epoch)}/{max(1, math.ceil(epochs - 1e-6))}"
-        return where if loss is None else f"{where}, loss {loss:.4g}"
+        return (where if loss is None else f"{where}, loss {loss:.4g}") + self.judged
 
 
 def entry(opened: Opened, fitted: Fitted, folder: RunFolder, metrics: list[dict[str, Any]]) -> dict[str, Any]:

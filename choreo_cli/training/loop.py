@@ -81,6 +81,10 @@ class Plan:
         """Whether the weights after this step are validated: at the end of epochs, and at the end of all."""
         return step > 0 and self.every > 0 and (step % self.every == 0 or step == self.steps)
 
+    def is_kept(self, step: int, config: TrainConfig) -> bool:
+        """Whether a checkpoint follows this step whatever the time: at the end of every so many epochs."""
+        return step > 0 and config.checkpoint_epochs > 0 and step % (config.checkpoint_epochs * self.per_epoch) == 0
+
 
 class _StopAsked(Exception):
     """Leaves a validation in the middle; it has changed nothing and is done again."""
@@ -210,7 +214,7 @@ def _train(run: _Run, stop: Callable[[], bool], after_checkpoint: Callable[[Path
         over = now.early or (now.step == plan.steps and not cut)
 
         # save
-        if over or asked or meter.is_checkpoint_due(config.checkpoint_s):
+        if over or asked or meter.is_checkpoint_due(config.checkpoint_s) or plan.is_kept(now.step, config):
             if crew.leads:
                 after_checkpoint(_save(run))
             meter.lap("checkpoint")
@@ -250,16 +254,9 @@ def _train(run: _Run, stop: Callable[[], bool], after_checkpoint: Callable[[Path
 
 
 def _open(
-    recipe: Recipe,
-    plan: Plan,
-    crew: Crew,
-    folder: Path,
-    identity: str,
-    seed: int,
-    resume: bool,
-    log: Callable[[Record], None],
-    beat: Callable[[Record], None],
-) -> _Run:
+    recipe: Recipe, plan: Plan, crew: Crew, folder: Path, identity: str, seed: int, resume: bool,
+    log: Callable[[Record], None], beat: Callable[[Record], None],
+) -> _Run:  # fmt: skip
     """The model as it starts, or as its last checkpoint left it."""
     config: TrainConfig = recipe.config
     crew.seed(order.mix(seed, _MODEL))

@@ -7,6 +7,10 @@ RECIPES: dict[str, tuple[str, str]] = {
     "mapper": ("choreo_cli.reflex.mapper_recipe_torch", "M3: latents to five controls, by rule or by example"),
     "lookahead": ("choreo_cli.reflex.lookahead_recipe_torch", "M4: the latents of the next bar"),
     "gesture": ("choreo_cli.reflex.gesture_recipe_torch", "M5: gestures and their onsets"),
+    "video": (
+        "choreo_cli.trajectory.video_recipe_torch",
+        "a branch of the trajectory lab: videos to forecast",
+    ),
     "reward": ("choreo_cli.reflex.reward_recipe_torch", "M6: which of two clips a rater prefers"),
     "flow": ("choreo_cli.generate.flow_recipe_torch", "dances from music by flow matching, 1 to 10 steps"),
     "ddim": ("choreo_cli.generate.ddim_recipe_torch", "dances from music by diffusion, 50 steps: flow's baseline"),

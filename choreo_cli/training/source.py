@@ -11,7 +11,7 @@ from choreo_cli.errors import NoInputError
 # Files that are opened without a manifest: a pack, a frames Parquet, preferences.
 PLAIN = ("pack.json", "frames.parquet", "preferences.parquet")
 STATUS = "status.json"
-OTHERS = ("choreo.pairs", "choreo.sessions", "choreo.run", "choreo.inventory", "choreo.metrics")
+OTHERS = ("choreo.pairs", "choreo.sessions", "choreo.run", "choreo.inventory", "choreo.metrics", "choreo.trajectories")
 
 
 def manifest_of(source: Path, reads: Sequence[str]) -> Path | None:

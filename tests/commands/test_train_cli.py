@@ -236,6 +236,7 @@ def test_a_copy_that_fails_ends_nothing(toy: Toy, tmp_path: Path) -> None:
         (["-o", "x", "--set", "widht=3"], 2, "did you mean: width?"),
         (["-o", "x", "--config", "bad.toml"], 78, "unknown key 'widht'"),
         (["-o", "x", "--config", "none.yaml"], 66, "no configuration at"),
+        (["-o", "x", "--config", "torn.yaml"], 78, "torn.yaml:3: not YAML: "),
         ([], 2, "missing option '-o'"),
         (["-o", "x", "--set", "fail_at=0"], 70, "a broken recipe"),
         (["-o", "x", "--set", "nan_at=0"], 65, "the loss is nan at step 1"),
@@ -244,6 +245,7 @@ def test_a_copy_that_fails_ends_nothing(toy: Toy, tmp_path: Path) -> None:
 )  # fmt: skip
 def test_errors_have_their_code(toy: Toy, tmp_path: Path, words: list[str], code: int, says: str) -> None:
     (tmp_path / "bad.toml").write_text("widht = 3\n")
+    (tmp_path / "torn.yaml").write_text("width: 3\nlr: [1,\n")
     done = toy(*words)
     assert done.returncode == code and says in one_line(done.stderr) and done.stdout == b""
     assert not (tmp_path / "x" / "run.json").exists()

@@ -4,46 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
-from choreo_cli import __main__ as program
 from choreo_cli.errors import ExitCode
 from choreo_cli.metrics.motion_read import read_clips
 from formats import manifest, motion_npz
+from tests.generate.conftest import Run, one_line
 from tests.generate.small_dancer import write_features, write_model, write_music
 from tests.generate.test_generate_finish import clip
 
 pytest.importorskip("torch")
-
-
-class Done(NamedTuple):
-    code: int
-    out: bytes
-    err: str
-
-
-Run = Callable[..., Done]
-
-
-@pytest.fixture
-def run(capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """The program inside this process: torch is imported once."""
-
-    def called(*args: object) -> Done:
-        argv = ["generate", *map(str, args)]
-        monkeypatch.setattr(sys, "argv", ["choreo", *argv])
-        capfdbinary.readouterr()
-        code = int(program._guarded(argv))
-        out, err = capfdbinary.readouterr()
-        return Done(code, out, err.decode())
-
-    return called
 
 
 class Stage(NamedTuple):
@@ -60,12 +34,6 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Stage:
         write_model(folder / "flow"), write_music(folder / "song.wav"), write_music(folder / "other.wav", seed=5),
         write_features(folder / "heard.npz"),
     )  # fmt: skip
-
-
-def one_line(done: Done, code: int, message: str) -> None:
-    assert done.code == code and done.out == b"", done
-    assert done.err.count("\n") == 1 and done.err.startswith("choreo generate: "), done.err
-    assert message in done.err
 
 
 def test_a_dance_is_written_with_all_that_says_where_it_came_from(run: Run, stage: Stage, tmp_path: Path) -> None:

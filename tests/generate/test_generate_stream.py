@@ -21,8 +21,8 @@ from choreo_cli.live.osc_pose import PoseReader, body_of
 from choreo_cli.motion.choreo25 import decode_channels
 from commands import generate_stream
 from formats.motion_npz import Skeleton
+from tests.generate.conftest import Run, one_line
 from tests.generate.small_dancer import write_model, write_music
-from tests.generate.test_generate_command import Run, one_line, run  # noqa: F401
 
 pytest.importorskip("torch")
 
@@ -38,7 +38,7 @@ def lines_of(data: bytes) -> tuple[dict[str, Any], list[dict[str, Any]], dict[st
     return head, rows, end
 
 
-def test_lines_are_a_body_again(run: Run, stage: tuple[Path, Path], tmp_path: Path) -> None:  # noqa: F811
+def test_lines_are_a_body_again(run: Run, stage: tuple[Path, Path], tmp_path: Path) -> None:
     done = run(*stage, "--stream", "-", "--seconds", 2, "-q")
     assert done.code == 0 and done.err == ""
     head, rows, end = lines_of(done.out)
@@ -56,7 +56,7 @@ def test_lines_are_a_body_again(run: Run, stage: tuple[Path, Path], tmp_path: Pa
 def test_the_first_frames_leave_before_the_last_are_drawn(
     run: Run,
     stage: tuple[Path, Path],
-    monkeypatch: pytest.MonkeyPatch,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from choreo_cli.generate.sampling import Sampler
 
@@ -102,7 +102,7 @@ class Receiver:
         return self.heard
 
 
-def test_a_receiver_gets_every_frame_as_osc(run: Run, stage: tuple[Path, Path]) -> None:  # noqa: F811
+def test_a_receiver_gets_every_frame_as_osc(run: Run, stage: tuple[Path, Path]) -> None:
     wanted = lines_of(run(*stage, "--stream", "-", "--seconds", 1, "-q").out)
     x = np.array([r["channels"] for r in wanted[1]], np.float32)
     joints = decode_channels(x, Skeleton.of_vector(np.array(wanted[0]["skeleton"])), 30.0)
@@ -140,7 +140,7 @@ def test_frames_keep_the_time_of_the_music(monkeypatch: pytest.MonkeyPatch) -> N
     np.testing.assert_allclose(slept, [0, 0.07, 0, 0, 0.05], atol=1e-9)
 
 
-def test_nobody_listening_is_no_fault(run: Run, stage: tuple[Path, Path]) -> None:  # noqa: F811
+def test_nobody_listening_is_no_fault(run: Run, stage: tuple[Path, Path]) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -174,6 +174,6 @@ def test_a_stream_that_cannot_be_is_said(
     stage: tuple[Path, Path],
     more: list[str],
     code: int,
-    message: str,  # noqa: F811
+    message: str,
 ) -> None:
     one_line(run(*stage, *more), code, message)

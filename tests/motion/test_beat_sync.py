@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 
 from choreo_cli.errors import DataError, NoAnswerError
+from choreo_cli.metrics.motion_beats import SIGMA_S, closeness, motion_beats
 from choreo_cli.motion.beat_sync import (
     SLOPES,
     accepted,
-    alignment,
     chance,
-    movement_beats,
     sync,
     turned,
     warp,
@@ -41,8 +40,8 @@ def test_a_wobbling_dance_lands_on_its_beats(seed: int) -> None:
     assert found.after > 0.85 > found.before and found.gain > 0.08 and found.p < 0.05
     assert 0.1 < found.chance_after < 0.4
     made = warp(clip, found.time_map)
-    again = movement_beats(decode(made), FPS)
-    assert alignment(again[again < BEATS[-1]], BEATS) > 0.8
+    again = motion_beats(decode(made), FPS)
+    assert closeness(again[again < BEATS[-1]], BEATS, SIGMA_S) > 0.8
     # The speeds were recomputed: the path on the floor is the old one, at other times.
     old, new = track_of(clip), track_of(made)
     at = found.time_map.old(np.arange(len(new.q)) / FPS) * FPS
@@ -82,16 +81,16 @@ def test_movement_beats_are_minima_of_speed_between_frames() -> None:
     t = np.arange(300) / FPS
     joints = np.zeros((300, 22, 3))
     joints[..., 0] = (t - np.sin(2 * np.pi * t) / (2 * np.pi))[:, None]  # speed 1 - cos: still at whole seconds
-    found = movement_beats(joints, FPS)
+    found = motion_beats(joints, FPS)
     np.testing.assert_allclose(found[1:-1], np.round(found[1:-1]), atol=0.01)
     assert len(found) >= 8
-    assert len(movement_beats(joints[:3], FPS)) == 0
+    assert len(motion_beats(joints[:3], FPS)) == 0
 
 
 def test_alignment_is_one_on_the_beats_and_chance_elsewhere() -> None:
-    assert alignment(BEATS[2:20], BEATS) == pytest.approx(1.0)
-    assert alignment(BEATS[2:20] + 0.25, BEATS) < 1e-3
-    assert alignment(np.empty(0), BEATS) == 0.0
+    assert closeness(BEATS[2:20], BEATS, SIGMA_S) == pytest.approx(1.0)
+    assert closeness(BEATS[2:20] + 0.25, BEATS, SIGMA_S) < 1e-3
+    assert closeness(np.empty(0), BEATS, SIGMA_S) == 0.0
     level = chance(BEATS[2:20], BEATS, 0)
     assert level == pytest.approx(np.sqrt(2 * np.pi) * 0.05 / 0.5, abs=0.05)
     np.testing.assert_allclose(np.diff(turned(BEATS, 0.37)), 0.5)

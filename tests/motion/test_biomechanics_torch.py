@@ -1,4 +1,4 @@
-"""The differentiable biomechanics: the numbers of the numpy one, and gradients that lead out of trouble."""
+"""Biomechanics of tensors: the numbers that arrays give, and gradients that lead out of trouble."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from choreo_cli.motion import biomechanics as plain  # noqa: E402
-from choreo_cli.motion import biomechanics_torch as soft  # noqa: E402
+from choreo_cli.motion import biomechanics  # noqa: E402
 from formats.foreign.joints import CANONICAL  # noqa: E402
 from tests.metrics.motion_material import dance, noise_walk, standing  # noqa: E402
 
@@ -27,9 +26,9 @@ def batch() -> np.ndarray:
 )
 def test_same_numbers(name: str) -> None:
     x = batch()
-    expected = getattr(plain, name)(x)
+    expected = getattr(biomechanics, name)(x)
     assert expected.any()
-    assert getattr(soft, name)(torch.tensor(x)).numpy() == pytest.approx(expected, abs=1e-10)
+    assert getattr(biomechanics, name)(torch.tensor(x)).numpy() == pytest.approx(expected, abs=1e-10)
 
 
 def test_same_numbers_with_contacts() -> None:
@@ -37,11 +36,15 @@ def test_same_numbers_with_contacts() -> None:
     rng = np.random.default_rng(0)
     contacts = rng.integers(0, 2, (2, 45, 2)).astype(float)
     t, c, r = torch.tensor(x), torch.tensor(contacts), torch.tensor(REST)
-    assert soft.ground_penetration(t, r).numpy() == pytest.approx(plain.ground_penetration(x, REST), abs=1e-12)
-    assert soft.floating(t, c, r).numpy() == pytest.approx(plain.floating(x, contacts, REST), abs=1e-12)
-    assert (soft.in_flight(t, c, r).numpy() == plain.in_flight(x, contacts, REST)).all()
-    assert soft.flight_residual(t, 30.0).numpy() == pytest.approx(plain.flight_residual(x, 30.0), abs=1e-9)
-    mine, theirs = soft.support_distance(t, c).numpy(), plain.support_distance(x, contacts)
+    assert biomechanics.ground_penetration(t, r).numpy() == pytest.approx(
+        biomechanics.ground_penetration(x, REST), abs=1e-12
+    )
+    assert biomechanics.floating(t, c, r).numpy() == pytest.approx(biomechanics.floating(x, contacts, REST), abs=1e-12)
+    assert (biomechanics.in_flight(t, c, r).numpy() == biomechanics.in_flight(x, contacts, REST)).all()
+    assert biomechanics.flight_residual(t, 30.0).numpy() == pytest.approx(
+        biomechanics.flight_residual(x, 30.0), abs=1e-9
+    )
+    mine, theirs = biomechanics.support_distance(t, c).numpy(), biomechanics.support_distance(x, contacts)
     assert (np.isnan(mine) == np.isnan(theirs)).all() and np.isnan(mine).any()
     assert np.nan_to_num(mine) == pytest.approx(np.nan_to_num(theirs), abs=1e-10)
 
@@ -51,10 +54,12 @@ def test_gradients_are_finite_even_for_a_straight_still_body(dtype: str) -> None
     # Straight limbs and an upright pelvis are where roots and angles have no slope of their own.
     x = np.stack([standing(12), np.zeros((12, 22, 3))])
     t = torch.tensor(x, dtype=getattr(torch, dtype), requires_grad=True)
-    losses = soft.plausibility_loss(t, torch.ones(2, 12, 2, dtype=t.dtype), torch.tensor(REST, dtype=t.dtype), 30.0)
+    losses = biomechanics.plausibility_loss(
+        t, torch.ones(2, 12, 2, dtype=t.dtype), torch.tensor(REST, dtype=t.dtype), 30.0
+    )
     sum(losses.values()).backward()
     assert torch.isfinite(t.grad).all()
-    soft.limit_excess(t).sum().backward()
+    biomechanics.limit_excess(t).sum().backward()
     assert torch.isfinite(t.grad).all()
 
 
@@ -64,9 +69,9 @@ def test_the_slope_is_that_of_small_differences() -> None:
 
     def total(joints: torch.Tensor) -> torch.Tensor:
         return (
-            soft.self_penetration(joints).sum()
-            + soft.limit_excess(joints).sum()
-            + soft.ground_penetration(joints, torch.tensor(REST[:1])).sum()
+            biomechanics.self_penetration(joints).sum()
+            + biomechanics.limit_excess(joints).sum()
+            + biomechanics.ground_penetration(joints, torch.tensor(REST[:1])).sum()
         )
 
     t = torch.tensor(x, requires_grad=True)
@@ -89,7 +94,7 @@ def test_descent_takes_an_arm_out_of_the_trunk_and_feet_out_of_the_floor() -> No
     optimiser = torch.optim.Adam([t], lr=3e-3)
 
     def trouble() -> torch.Tensor:
-        return soft.self_penetration(t).sum(-1).mean() + soft.ground_penetration(t, rest).sum(-1).mean()
+        return biomechanics.self_penetration(t).sum(-1).mean() + biomechanics.ground_penetration(t, rest).sum(-1).mean()
 
     before = trouble().item()
     for _ in range(60):

@@ -1,0 +1,1 @@
+"""Trajectories: curves in space, their videos, the models that see them, and the words for them."""
