@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
+from choreo_cli import __main__ as program
 from choreo_cli.errors import ExitCode
 from choreo_cli.metrics.motion_read import read_clips
 from formats import manifest, motion_npz
