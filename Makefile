@@ -128,6 +128,7 @@ bench: setup  ## the figures, each beside its baseline and its floor
 	$(CHOREO) bench data --table -o bench-out/data.json
 	$(CHOREO) bench train --table -o bench-out/train.json
 	$(CHOREO) bench live --table -o bench-out/live.json
+	$(CHOREO) bench generate --table -o bench-out/generate.json
 
 generate-data: setup  ## regenerate examples/data
 	$(BIN)/python tests/make_examples.py

@@ -22,9 +22,11 @@ EXITS = (
 )  # fmt: skip
 EXAMPLES = (
     ("choreo distill runs/flow --dry-run", "What it would do, and how long it would take"),
-    ("choreo distill runs/flow -o runs/small", "On the motions that the teacher was trained on"),
-    ("choreo distill runs/ddim motions --method consistency -o runs/small", "From a diffusion, on other motions"),
-)
+    ("choreo distill runs/flow --set steps=2 --set pairs=8 --set batch=4 -q -o runs/small | choreo check -",
+     "On the motions that the teacher was trained on, in two steps: does it run?"),
+    ("choreo distill runs/flow motions --method shortcut --set steps=2 --set batch=8 -q -o runs/short",
+     "By another method, on motions that are named"),
+)  # fmt: skip
 MODEL = "model.json"
 
 Teacher = Annotated[

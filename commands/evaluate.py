@@ -27,9 +27,7 @@ EXAMPLES = (
     ("choreo synth sessions --sessions 3 --minutes 0.5 --bpm 127 --seed 9 --frames-only -q -o others > others.json;"
      " choreo evaluate groove mapper --against others --no-gate", "The negative control: every gate has to fail"),
     ("choreo evaluate model rps mapper --no-gate --table", "Held-out figures of both"),
-    *evaluate_motion.EXAMPLES,
-    *evaluate_generation.EXAMPLES,
-    *evaluate_video.EXAMPLES,
+    *evaluate_motion.EXAMPLES, *evaluate_generation.EXAMPLES, *evaluate_video.EXAMPLES,
     ("cd recordings/session-0000/truth; choreo evaluate beats beats.txt beats.txt", "Estimated beats, annotated beats"),
 )  # fmt: skip
 MAPPER, PLANNER = "choreo_cli.reflex.mapper_score", "choreo_cli.reflex.planner_score"

@@ -21,9 +21,9 @@ EXITS = (
 )  # fmt: skip
 EXAMPLES = (
     ("choreo export onnx runs/flow -o export/onnx", "Step and whole samplers for ONNX Runtime"),
-    ("choreo export coreml runs/tiny-1step --target iOS18 -o export/coreml", "Packages in float16 and 6-bit palettes"),
+    ("choreo export coreml runs/flow --target iOS18 -o export/coreml", "Packages in float16 and 6-bit palettes"),
     ("choreo export swift export/coreml -o export/swift", "The class around them, and its stopwatch"),
-    ("choreo export mlx runs/flow/seed-0 -o export/mlx --table", "For Macs, with the proofs as a table"),
+    ("choreo export mlx runs/flow -o export/mlx --table", "For Macs, with the proofs as a table"),
 )
 FORMATS = ("onnx", "coreml", "mlx", "swift")
 
