@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from choreo_cli.errors import DataError, NoInputError, UsageError
 from choreo_cli.metrics.run_inputs import Run, runs_of
+from choreo_cli.training.runlog import validations
 from choreo_cli.trajectory import compare_told, predictions
 from choreo_cli.trajectory.compare_told import Telling
 from choreo_cli.trajectory.predictions import Predictions
@@ -296,19 +296,8 @@ def _need_unseen(one: Trained, of: TrajectorySet, split: str, learnt: Trajectory
 
 def curve_of(one: Trained) -> list[dict[str, float]]:
     """Its validations in order: `step`, `epoch`, `loss`, `accuracy`, `mae_pct`; empty without a log."""
-    try:
-        lines = (one.folder / LOG).read_bytes().splitlines()
-    except OSError:
-        return []
-    found = []
-    for line in lines:
-        try:
-            said = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(said, dict) and said.get("kind") == "validation":
-            kept = {k: said[k] for k in ("step", "epoch", "loss", "accuracy", "mae_pct") if _finite(said.get(k))}
-            found.append(kept)
+    names = ("step", "epoch", "loss", "accuracy", "mae_pct")
+    found = [{k: said[k] for k in names if _finite(said.get(k))} for said in validations(one.folder / LOG)]
     return [f for f in found if "step" in f]
 
 
