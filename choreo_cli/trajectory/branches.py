@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from choreo_cli.errors import ConfigError, NoInputError, UsageError
-from choreo_cli.trajectory.video_config import VideoConfig
+from choreo_cli.trajectory.video_config import VideoConfig, changed, texts
 from formats.config_text import known_keys, mapping
 from formats.errors import ConfigFileError
 
@@ -107,12 +107,7 @@ def read_branches(paths: Sequence[Path]) -> list[Branch]:
 
 def settings_of(config: VideoConfig) -> dict[str, str]:
     """What differs from the recipe's own values, as texts of `--set KEY=VALUE`."""
-    usual = msgspec.to_builtins(VideoConfig())
-    return {k: _text(v) for k, v in msgspec.to_builtins(config).items() if v != usual[k]}
-
-
-def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return texts(changed(msgspec.to_builtins(config)))
 
 
 def _bytes(path: Path) -> bytes:

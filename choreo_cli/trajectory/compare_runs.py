@@ -330,22 +330,19 @@ def _cpu_s(one: Trained) -> float | None:
 
 def settings_of(one: Trained) -> dict[str, Any]:
     """What a run's settings differ in from the recipe's own, without what decides nothing."""
-    import msgspec
-
     from choreo_cli.training.job import NOT_DECIDING
-    from choreo_cli.trajectory.video_config import VideoConfig
+    from choreo_cli.trajectory.video_config import changed
 
-    usual = msgspec.to_builtins(VideoConfig())
-    config = one.run.entry["config"]
-    return {k: v for k, v in config.items() if k not in NOT_DECIDING and k in usual and v != usual[k]}
+    return {k: v for k, v in changed(one.run.entry["config"]).items() if k not in NOT_DECIDING}
 
 
 def train_command(branch: str, runs: Sequence[Trained]) -> str:
     """The command that trains a branch again, into `runs/BRANCH`."""
     import shlex
 
-    settings = settings_of(runs[0])
-    sets = [w for k, v in settings.items() for w in ("--set", f"{k}={str(v).lower() if isinstance(v, bool) else v}")]
+    from choreo_cli.trajectory.video_config import set_words
+
+    sets = set_words(settings_of(runs[0]))
     seeds = ",".join(str(r.seed) for r in runs)
     words = ["choreo", "train", "video", "trajectories", *sets, "--seeds", seeds, "-o", f"runs/{branch}"]
     return shlex.join(words)
