@@ -15,12 +15,12 @@ from choreo_cli.training.runlog import validations
 from choreo_cli.trajectory import compare_told, predictions
 from choreo_cli.trajectory.compare_told import Telling
 from choreo_cli.trajectory.predictions import Predictions
-from choreo_cli.trajectory.sets import TrajectorySet, open_set
+from choreo_cli.trajectory.sets import SET, TrajectorySet, open_set
 from formats import sealed, status
 from formats.errors import FormatError
 from formats.manifest import Manifest, decode, safe_join
 
-RUN, SET, STATUS, LOG = "run.json", "trajectories.json", "status.json", "log.jsonl"
+RUN, STATUS, LOG = "run.json", "status.json", "log.jsonl"
 RECIPE = "video"
 DEPTH = 3  # folders below a named one in which runs are looked for
 HELD_OUT = tuple(predictions.FILES)

@@ -25,6 +25,7 @@ F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 U8 = NDArray[np.uint8]
 
+SET = "trajectories.json"  # the manifest, in the folder of a set
 TEST_SEED = 1_000_000  # added to the seed of a set: test curves come from a draw of their own
 GRID_CAMERAS = 3
 FROZEN_ROWS = 500  # videos of one file
@@ -287,6 +288,11 @@ class TrajectorySet:
             some = slice(start, min(start + count, total))
             self.render(split, some, buffer[: some.stop - start], engine)
             yield some, buffer[: some.stop - start]
+
+
+def set_file(named: Path) -> Path:
+    """The manifest of a set that was named by its folder or by that file; `-` stays."""
+    return named / SET if named.is_dir() else named
 
 
 def open_set(manifest: Manifest, roots: Mapping[str, str] | None = None) -> TrajectorySet:

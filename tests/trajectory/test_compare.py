@@ -14,7 +14,8 @@ from choreo_cli.trajectory import compare, compare_runs, evaluate_job
 from choreo_cli.trajectory.camera import project, to_camera
 from choreo_cli.trajectory.sets import TrajectorySet
 from formats.errors import FormatError
-from tests.trajectory.compare_material import make_branch, make_run, make_set
+from tests.trajectory.compare_material import make_branch, make_run
+from tests.trajectory.small_sets import make_set
 
 ENOUGH = 400
 QUICK = compare.Options(draws=300, told=8, worst=3)

@@ -26,7 +26,7 @@ from choreo_cli.trajectory import solver
 from choreo_cli.trajectory.language import OpenAiServer
 from formats import manifest, tables
 from formats.trajectory import DESCRIPTIONS
-from tests.trajectory.compare_material import make_set
+from tests.trajectory.small_sets import make_set
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 pytest.importorskip("torch")

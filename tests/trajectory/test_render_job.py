@@ -18,7 +18,7 @@ from formats import manifest, tables
 from formats.manifest import Manifest, Root
 from formats.npz_guard import read_npz
 from formats.trajectory import PIXELS
-from tests.trajectory.compare_material import make_set
+from tests.trajectory.small_sets import make_set
 
 
 @pytest.fixture(scope="module")
