@@ -28,7 +28,7 @@ from formats import manifest, tables
 from formats.trajectory import DESCRIPTIONS
 from tests.trajectory.small_sets import make_set
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(600)]
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 ROWS = 3
