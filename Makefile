@@ -104,8 +104,9 @@ test: setup  ## the test suite, under 15 minutes on 2 cores
 test-live: setup  ## real receivers: JACK, fluidsynth, Pure Data, SuperCollider, Strudel in a browser
 	$(BIN)/python -m pytest -q -m live --timeout 600 -rs
 
-test-slow: setup  ## the long campaigns
-	$(BIN)/python -m pytest -q -m slow --timeout 1800
+test-slow: setup  ## the long campaigns, two at a time; then those that need the machine to themselves
+	$(BIN)/python -m pytest -q -m "slow and not alone" -n 2 --dist worksteal --timeout 1800 --durations 25
+	$(BIN)/python -m pytest -q -m "slow and alone" --timeout 1800 --durations 10
 
 nightly: setup  ## MINUTES of run-live in real time, the long campaigns TIMES as large; into runs/nightly
 	mkdir -p $(NIGHT)

@@ -164,11 +164,11 @@ def _command(argv: list[str]) -> str:
         if a.startswith("-") or not a.replace("-", "").isalpha():
             break
         words.append(a)
-    from choreo_cli.app import COMMANDS
+    from choreo_cli.app import COMMANDS, TWO_WORDS
 
     if not words or words[0] not in COMMANDS:
         return ""
-    return " ".join(words if words[0] in ("synth", "bench", "train", "evaluate") else words[:1])
+    return " ".join(words if words[0] in TWO_WORDS else words[:1])
 
 
 def _say(argv: list[str], text: str) -> None:

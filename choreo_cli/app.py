@@ -30,6 +30,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "check": ("commands.check", "Verify schema, bounds and hashes of any artefact"),
     "bench": ("commands.bench", "Measure speed and memory beside a baseline and a floor"),
 }
+TWO_WORDS = ("synth", "calibrate", "capture", "evaluate", "train", "render", "describe", "bench")
+"""Commands whose second word says what they do it to: their errors begin with both."""
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 

@@ -7,13 +7,16 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from choreo_cli.errors import CantCreateError
 from choreo_cli.runtime import surroundings
+
+TRIES = 20
+"""A folder that others take away while it is made is made again so many times."""
 
 
 @dataclass(slots=True)
@@ -162,19 +165,22 @@ class OutputFolder:
 
 def make_folder(path: Path) -> None:
     """Make a folder to write into. Raises CantCreateError when it cannot be made, or is a file."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        raise CantCreateError(f"{path} is a file", hint="name a folder") from None
-    except NotADirectoryError:
-        raise CantCreateError(f"cannot create {path}: a parent is a file", hint="name another folder") from None
-    except FileNotFoundError:  # what a file system without folders of ours says
-        raise CantCreateError(f"cannot create {path}", hint="name another folder") from None
+    for _ in range(TRIES):
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            return
+        except FileExistsError:
+            raise CantCreateError(f"{path} is a file", hint="name a folder") from None
+        except NotADirectoryError:
+            raise CantCreateError(f"cannot create {path}: a parent is a file", hint="name another folder") from None
+        except FileNotFoundError:  # a run that failed took a parent away, or a file system makes no folders of ours
+            continue
+    raise CantCreateError(f"cannot create {path}", hint="name another folder")
 
 
 @contextmanager
 def output_folder(path: Path, kind: str, created_by: dict[str, Any], *, wait_s: float = 0.0) -> Iterator[OutputFolder]:
-    """Make the folder, hold its lock, sweep dead temps, and yield it.
+    """Make the folder, hold its lock, sweep dead temps, and yield it; of a failure with nothing in it nothing stays.
 
     Raises:
         CantCreateError: it cannot be made, or is a file.
@@ -182,11 +188,37 @@ def output_folder(path: Path, kind: str, created_by: dict[str, Any], *, wait_s: 
     """
     from formats import atomic
 
-    make_folder(path)
-    with atomic.lock(path, wait_s=wait_s, argv=" ".join(sys.argv[1:])[:200]):
+    with ExitStack() as stack:
+        made = _hold(path, wait_s, stack)
         atomic.sweep(path)
         try:
             yield OutputFolder(path, kind, created_by)
         except BaseException:  # a stopped worker could not remove its own
             atomic.sweep(path)
+            if made:
+                atomic.discard(path)
+                _remove_empty(made[1:])
             raise
+
+
+def _hold(path: Path, wait_s: float, stack: ExitStack) -> list[Path]:
+    """Make the folder and enter its lock; returns which folders were made, the deepest first."""
+    from formats import atomic
+
+    for _ in range(TRIES):
+        made = [p for p in (path, *path.parents) if not p.exists()]
+        make_folder(path)
+        try:
+            stack.enter_context(atomic.lock(path, wait_s=wait_s, argv=" ".join(sys.argv[1:])[:200]))
+            return made
+        except FileNotFoundError:  # the run that we waited for failed, and took away what it had made
+            continue
+    raise CantCreateError(f"cannot create {path}: others take it away again", hint="name another folder")
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:
+            return

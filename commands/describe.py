@@ -87,9 +87,9 @@ def trajectories(
     named; the solver's own family stands beside it, and errors of seeing, of solving and of both are reported apart.
     """
     engine, server = _server(solver, model, cache, replay, max_requests, max_tokens, timeout, retries)
-    from choreo_cli.trajectory.sets import open_set
+    from choreo_cli.trajectory.sets import open_set, set_file
 
-    manifest = streams.read_manifest(_manifest(source), "describe trajectories", ("choreo.trajectories",))
+    manifest = streams.read_manifest(set_file(source or Path("-")), "describe trajectories", ("choreo.trajectories",))
     of = open_set(manifest, options.root_overrides(root))
     params: dict[str, Any] = {"solver": engine, "model": model, "split": split, "rows": rows}
     if server is not None:
@@ -105,11 +105,6 @@ def trajectories(
     shown = partial(streams.columns, tables.rows(entries), tables.HEADER)
     streams.emit(doc, shown, out=None, json=json, as_table=table, keep=keep)
     return int(ExitCode.NO if tables.failed(entries) and not no_gate else ExitCode.OK)
-
-
-def _manifest(source: Path | None) -> Path:
-    named = source or Path("-")
-    return named / "trajectories.json" if named.is_dir() else named
 
 
 def _table(named: Path | None, split: str) -> Path | None:

@@ -64,13 +64,15 @@ def video(
     from choreo_cli.progress import Progress
     from choreo_cli.trajectory import compare_runs, evaluate_job
     from choreo_cli.trajectory.branches import read_branches
-    from choreo_cli.trajectory.sets import open_set
+    from choreo_cli.trajectory.sets import open_set, set_file
 
     compare_runs.need_split(split)
     gates = evaluate_job.goals_of(goal or [], read_branches(branch or []))
     overrides = options.root_overrides(root)
     found = compare_runs.find(named(runs), overrides)
-    of = None if on is None else open_set(set_manifest(on))
+    of = None
+    if on is not None:
+        of = open_set(streams.read_manifest(set_file(on), "evaluate video", ("choreo.trajectories",)))
     with Progress("evaluate video", quiet=quiet, log=log_json) as bar:
         made = evaluate_job.evaluate(found, of, split, overrides, goals=gates, seed=seed, draws=draws, on_progress=bar)
     params = {"split": split, "goals": {k: {n: list(g) for n, g in v.items()} for k, v in gates.items() if v},
@@ -88,9 +90,3 @@ def named(runs: list[Path] | None) -> list[Path | Manifest]:
     return [
         streams.read_manifest(p, "evaluate video", ("choreo.run",)) if str(p) == "-" else p for p in runs or [Path("-")]
     ]
-
-
-def set_manifest(path: Path) -> Manifest:
-    """The manifest of a trajectory set, by its folder or file."""
-    file = path / "trajectories.json" if path.is_dir() else path
-    return streams.read_manifest(file, "evaluate video", ("choreo.trajectories",))

@@ -64,12 +64,11 @@ def trajectories(
     OUT receives sheet.png, preview.png and, last, videos.json, or trajectories.json with parquet and npz.
     """
     from choreo_cli.trajectory.render_job import Asked, check
-    from choreo_cli.trajectory.sets import open_set
+    from choreo_cli.trajectory.sets import open_set, set_file
 
     seen, around = sides(cameras)
     asked = Asked(split, rows, preview, materialize or "none", style or "", seen, around, engine)
-    folder = source / "trajectories.json" if source is not None and source.is_dir() else source
-    manifest = streams.read_manifest(folder, "render trajectories", ("choreo.trajectories",))
+    manifest = streams.read_manifest(set_file(source or Path("-")), "render trajectories", ("choreo.trajectories",))
     of = open_set(manifest, options.root_overrides(root))
     check(asked, of)
     inputs = [{"role": "trajectories", "sha256": of.sha256, "schema": manifest.schema}]

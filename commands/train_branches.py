@@ -58,7 +58,7 @@ def _wish(given: dict[str, Any]) -> Any:
     from choreo_cli.training.settings import parse_sets, resolve, seeds_of
     from choreo_cli.trajectory.branches import read_branches
     from choreo_cli.trajectory.parallel_job import Wish
-    from choreo_cli.trajectory.sets import open_set
+    from choreo_cli.trajectory.sets import open_set, set_file
     from choreo_cli.trajectory.video_config import READS
 
     if process_count() > 1:
@@ -70,9 +70,7 @@ def _wish(given: dict[str, Any]) -> Any:
         raise UsageError("--set branch: each branch has the name in its file")
     branches = read_branches(given["branch"])
     branches = [msgspec.structs.replace(b, train=resolve(type(b.train), b.train, changes)) for b in branches]
-    named = given["source"] if given["source"] is not None else Path("-")
-    file = named / "trajectories.json" if named.is_dir() else named
-    manifest = streams.read_manifest(file, "train video", READS)
+    manifest = streams.read_manifest(set_file(given["source"] or Path("-")), "train video", READS)
     of = open_set(manifest, options.root_overrides(given["root"]))
     out = given["out"] if given["out"] is not None else Path("OUT")
     return Wish(

@@ -171,24 +171,49 @@ def lock(folder: Path, *, wait_s: float = 0.0, argv: str = "") -> Iterator[None]
 
     Raises:
         Locked: another process holds it after `wait_s` seconds.
+        FileNotFoundError: there is no such folder, or its holder took it away while we waited.
     """
-    fd = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+    deadline = time.monotonic() + wait_s
+    fd = _open_lock(folder)
     try:
-        deadline = time.monotonic() + wait_s
         while True:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
             except BlockingIOError:
                 if time.monotonic() >= deadline:
                     raise Locked(folder, _holder(fd)) from None
                 time.sleep(0.05)
+                continue
+            if _is_there(fd, folder):
+                break
+            # We hold a file that was taken away (`discard`): whoever came later locks the one that is there now.
+            stale, fd = fd, _open_lock(folder)
+            os.close(stale)
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"pid {os.getpid()} on {socket.gethostname()}: {argv}".encode(), 0)
         yield
         os.ftruncate(fd, 0)
     finally:
         os.close(fd)
+
+
+def _open_lock(folder: Path) -> int:
+    return os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+
+
+def _is_there(fd: int, folder: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(folder / LOCK_NAME))
+    except FileNotFoundError:
+        return False
+
+
+def discard(folder: Path) -> None:
+    """Remove a folder that holds nothing but its lock. Call while holding it: who waits finds that it is gone."""
+    with contextlib.suppress(OSError):  # gone already, or someone has put a lock of his own there: it is his folder now
+        if os.listdir(folder) == [LOCK_NAME]:
+            os.unlink(folder / LOCK_NAME)
+            os.rmdir(folder)
 
 
 def need_free(folder: Path) -> None:

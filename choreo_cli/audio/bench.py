@@ -14,6 +14,7 @@ from choreo_cli.audio.beats import beat_latency_us, track_beats
 from choreo_cli.audio.decode import decode
 from choreo_cli.audio.features import DEFAULT, extract
 from choreo_cli.audio.filterbank import F32
+from choreo_cli.metrics.timing import best_in_turns
 from formats.metrics import Named, entry
 
 SECONDS = 180.0
@@ -75,7 +76,8 @@ def measure(path: Path, repeats: int) -> list[dict[str, Any]]:
     if script is not None:
         runs["librosa"] = lambda: script(soundfile.read(path, dtype="float32", always_2d=True)[0], native)
         runs["librosa_apart"] = lambda: script(stereo, native)
-    best = _in_turns(runs, repeats)
+    # The first round only warms up: imports, tables, compiled code.
+    best = best_in_turns(runs, repeats, time.process_time)
     params = {"seconds": round(len(stereo) / native, 3), "rate": native, "channels": stereo.shape[1]}
     return [
         _timed("data.audio_mp3", best, "whole", "librosa", ("decode and rfft", best["floor"]), WITH_DECODING, params),
@@ -140,16 +142,3 @@ def _spectra(mono: F32) -> None:
     frames = np.lib.stride_tricks.sliding_window_view(mono, DEFAULT.n_fft)[:: DEFAULT.hop]
     for k in range(0, len(frames), 128):
         rfft(frames[k : k + 128], axis=1)
-
-
-def _in_turns(runs: dict[str, Callable[[], None]], repeats: int) -> dict[str, float]:
-    """Best CPU seconds of each; the first round only warms up (imports, tables, compiled code)."""
-    best: dict[str, float] = {}
-    for turn in range(repeats + 1):
-        for name, run in runs.items():
-            start = time.process_time()
-            run()
-            spent = time.process_time() - start
-            if turn:
-                best[name] = min(best.get(name, spent), spent)
-    return best

@@ -91,14 +91,21 @@ BASELINES: dict[str, Callable[[F64], F64]] = {
 
 def calibration_error(probabilities: F64, right: F64, bins: int = BINS) -> float:
     """Expected calibration error of the top class over bins of equal width (Guo et al., 2017)."""
+    found = reliability(probabilities, right, bins)
+    return float(sum(b["n"] / len(right) * abs(b["accuracy"] - b["confidence"]) for b in found))
+
+
+def reliability(probabilities: F64, right: F64, bins: int = BINS) -> list[dict[str, Any]]:
+    """Accuracy beside confidence in bins of equal width; empty bins are left out."""
     top = probabilities.max(1)
     held = np.minimum((top * bins).astype(int), bins - 1)
-    gap = 0.0
-    for k in range(bins):
-        inside = held == k
-        if inside.any():
-            gap += inside.mean() * abs(right[inside].mean() - top[inside].mean())
-    return float(gap)
+    return [
+        {
+            "lo": k / bins, "hi": (k + 1) / bins, "n": int((held == k).sum()),
+            "confidence": float(top[held == k].mean()), "accuracy": float(right[held == k].mean()),
+        }
+        for k in range(bins) if (held == k).any()
+    ]  # fmt: skip
 
 
 def confusion(family: I64, told: I64) -> I64:

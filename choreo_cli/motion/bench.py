@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from choreo_cli.metrics.timing import best_in_turns
 from formats.metrics import entry
 
 F64 = NDArray[np.float64]
@@ -20,8 +21,6 @@ FPS, SECONDS = 30.0, 63.0
 ENCODE_GOAL_US, DECODE_GOAL_US = 20.0, 5.0
 BVH_GOAL_S, BVH_TIMES = 0.060, 20.0
 _US = 1e6
-
-Job = Callable[[], object]
 
 
 def bench(
@@ -51,15 +50,9 @@ def dances(clips: int, seconds: float) -> list[F64]:
     return found
 
 
-def in_turns(jobs: dict[str, Job], repeats: int) -> dict[str, float]:
-    """Shortest CPU seconds of every job; they take turns, so that a busy moment hits all of them alike."""
-    best = dict.fromkeys(jobs, math.inf)
-    for _ in range(repeats):
-        for name, job in jobs.items():
-            start = time.process_time()
-            job()
-            best[name] = min(best[name], time.process_time() - start)
-    return best
+def _in_turns(jobs: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    """Shortest CPU seconds of every job; no round warms up, so a single turn is a cold one."""
+    return best_in_turns(jobs, repeats, time.process_time, warm_up=False)
 
 
 def codec(joints: Sequence[F64], repeats: int, peer_frames: int) -> list[dict[str, Any]]:
@@ -75,7 +68,7 @@ def codec(joints: Sequence[F64], repeats: int, peer_frames: int) -> list[dict[st
     skeleton = made[0].header.skeleton
     batch = np.stack([m.channels for m in made])
     some = joints[0][:peer_frames]
-    took = in_turns(
+    took = _in_turns(
         {
             "own": lambda: [choreo25.encode(j, FPS) for j in joints],
             "given": lambda: [choreo25.encode(j, FPS, skeleton=skeleton) for j in joints],
@@ -85,7 +78,7 @@ def codec(joints: Sequence[F64], repeats: int, peer_frames: int) -> list[dict[st
         repeats,
     )
     us = {name: seconds / n * _US for name, seconds in took.items()}
-    slow = in_turns({"align": lambda: _align_frames(some), "turn": lambda: _turn_frames(some)}, 1)
+    slow = _in_turns({"align": lambda: _align_frames(some), "turn": lambda: _turn_frames(some)}, 1)
     align, turn = (slow[k] / len(some) * _US for k in ("align", "turn"))
     params = {"frames": n, "clips": len(joints), "fps": FPS, "with_fit_us": round(us["own"], 2)}
     floor = ("joints transposed and back", us["floor"])
@@ -151,7 +144,7 @@ def bvh(seconds: float, repeats: int, peer_frames: int) -> dict[str, Any]:
             clip = parse(Source.of(path))
             return joint_positions(clip, clip.values)
 
-        took = in_turns({"ours": ours, "floor": lambda: _least(path, len(names), frames)}, repeats)
+        took = _in_turns({"ours": ours, "floor": lambda: _least(path, len(names), frames)}, repeats)
         start = time.process_time()
         theirs = loop_over_joints(path.read_text(encoding="ascii"), min(peer_frames, frames))
         loop_s = (time.process_time() - start) * frames / len(theirs)

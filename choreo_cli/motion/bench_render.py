@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from choreo_cli.metrics.timing import best_in_turns
 from choreo_cli.motion import choreo25
 from choreo_cli.motion.dancer import choreograph, poses, write_score
 from choreo_cli.motion.scene import Actor, Look, Scene, scene
@@ -57,52 +58,36 @@ def _raster(film: Scene, following: Scene, repeats: int, peer_frames: int) -> di
     large = np.empty((min(film.step, film.frames), *film.size, 3), np.uint8)
     shapes = [film.pictures(s.start, s.stop) for s in spans]
 
-    def drawing(of: Scene, made: list[Any]) -> Callable[[], int]:
-        def run() -> int:
+    def drawing(of: Scene, made: list[Any]) -> Callable[[], None]:
+        def run() -> None:
             for shape in made:
                 of.draw(of.ground, shape, out)
-            return len(made) * CHUNK
 
         return run
 
-    def whole() -> int:
-        film.batch(0, len(large), large)
-        return len(large)
-
-    def writing() -> int:
+    def writing() -> None:
         for _ in spans:
             out[:] = film.ground
-        return len(spans) * CHUNK
 
     moving = [following.pictures(s.start, s.stop) for s in spans]
-    best = _rates(
-        {"draw": drawing(film, shapes), "whole": whole, "follow": drawing(following, moving), "write": writing},
-        8 * repeats,
-    )
+    runs: dict[str, Callable[[], object]] = {
+        "draw": drawing(film, shapes), "whole": lambda: film.batch(0, len(large), large),
+        "follow": drawing(following, moving), "write": writing,
+    }  # fmt: skip
+    frames = len(spans) * CHUNK
+    took = best_in_turns(runs, 8 * repeats, time.thread_time)
+    best = {name: (len(large) if name == "whole" else frames) / s for name, s in took.items()}
     peer = _matplotlib(film.actors[0].joints, peer_frames)
     params: dict[str, Any] = {
-        "size": SIZE, "engine": film.engine, "frames": len(spans) * CHUNK,
+        "size": SIZE, "engine": film.engine, "frames": frames,
         "with_projection_and_words_per_s": round(best["whole"]), "following_camera_per_s": round(best["follow"]),
     }  # fmt: skip
     why = None if film.engine == "numba" else "numba is not installed: pip install 'choreo[render]'"
     return entry(
-        "motion.raster", best["draw"], "frames/s", "higher", n=params["frames"],
+        "motion.raster", best["draw"], "frames/s", "higher", n=frames,
         baseline=("matplotlib animation", peer), floor=("writing the background", best["write"]),
         goal=(">=", RASTER_GOAL), params=params, why=why,
     )  # fmt: skip
-
-
-def _rates(runs: dict[str, Callable[[], int]], repeats: int) -> dict[str, float]:
-    """Frames a second of each, the best of some turns; the first turn compiles and is not counted."""
-    for run in runs.values():
-        run()
-    best = dict.fromkeys(runs, 0.0)
-    for _ in range(repeats):
-        for name, run in runs.items():
-            start = time.thread_time()
-            count = run()
-            best[name] = max(best[name], count / (time.thread_time() - start))
-    return best
 
 
 def _matplotlib(joints: F64, frames: int) -> float:

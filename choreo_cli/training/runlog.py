@@ -63,6 +63,26 @@ class Curves:
         return b"".join(self._lines)
 
 
+def validations(log: Path) -> list[dict[str, Any]]:
+    """The validations in a run's `log.jsonl`, in order and as they were written; empty without the file.
+
+    The run may still be going on, or was killed: a line that is cut, or none of ours, is passed over.
+    """
+    try:
+        lines = log.read_bytes().splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict) and record.get("kind") == "validation":
+            found.append(record)
+    return found
+
+
 def _whole_lines(path: Path) -> list[bytes]:
     """Lines of a log up to the first that is torn or none of ours."""
     found = []

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from choreo_cli.metrics.timing import best_in_turns
 from choreo_cli.trajectory import curves, raster, solver, views
 from choreo_cli.trajectory.curves import SHOWN
 from choreo_cli.trajectory.sets import SetOptions, TrajectorySet, open_set, write_set
@@ -55,15 +56,7 @@ def bench(
 
 def best_of(runs: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
     """Seconds of the one thread that works, the best of some turns; the first turn compiles and is not counted."""
-    for run in runs.values():
-        run()
-    best = dict.fromkeys(runs, np.inf)
-    for _ in range(repeats):
-        for name, run in runs.items():
-            start = time.thread_time()
-            run()
-            best[name] = min(best[name], time.thread_time() - start)
-    return best
+    return best_in_turns(runs, repeats, time.thread_time)
 
 
 def _drawing(videos: int, repeats: int, peer_videos: int, seed: int) -> list[dict[str, Any]]:

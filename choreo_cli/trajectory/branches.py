@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,7 +10,9 @@ import msgspec
 from msgspec import Meta
 
 from choreo_cli.errors import ConfigError, NoInputError, UsageError
-from choreo_cli.trajectory.video_config import VideoConfig
+from choreo_cli.trajectory.video_config import VideoConfig, changed, texts
+from formats.config_text import known_keys, mapping
+from formats.errors import ConfigFileError
 
 LARGEST = 65_536  # bytes of a branch file
 RESERVED = ("logs", "results", "state")  # folders beside those of the branches
@@ -75,17 +76,18 @@ def read_branch(path: Path) -> Branch:
 
     Raises:
         NoInputError: no such file.
-        ConfigError: no YAML, an unknown key (with the nearest one), a value out of bounds, or a part that is missing;
-            the message names the file.
+        ConfigError: no YAML, a key given twice, an unknown key (with the nearest one), a value out of bounds, or a part
+            that is missing; the message names the file, and the line where there is one.
     """
-    raw = _parsed(path)
     parts: dict[str, Any] = {"train": VideoConfig, "language": Language, "expects": Expects}
-    _known(path, raw, Branch, "")
-    for part, kind in parts.items():
-        if isinstance(raw.get(part), dict):
-            _known(path, raw[part], kind, f" in {part}")
     try:
+        raw = mapping(path, _bytes(path), Branch)
+        for part, kind in parts.items():
+            if isinstance(raw.get(part), dict):
+                known_keys(path, raw[part], kind, part)
         found = msgspec.convert(raw, Branch)
+    except ConfigFileError as e:
+        raise ConfigError(e.message, hint=e.hint) from None
     except msgspec.ValidationError as e:
         raise ConfigError(f"{path}: {_plain(str(e))}") from None
     _check(path, found)
@@ -105,39 +107,17 @@ def read_branches(paths: Sequence[Path]) -> list[Branch]:
 
 def settings_of(config: VideoConfig) -> dict[str, str]:
     """What differs from the recipe's own values, as texts of `--set KEY=VALUE`."""
-    usual = msgspec.to_builtins(VideoConfig())
-    return {k: _text(v) for k, v in msgspec.to_builtins(config).items() if v != usual[k]}
+    return texts(changed(msgspec.to_builtins(config)))
 
 
-def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _parsed(path: Path) -> dict[str, Any]:
-    import yaml
-
+def _bytes(path: Path) -> bytes:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         raise NoInputError(f"no branch file {path}", hint="see examples/trajectory") from None
     if len(data) > LARGEST:
         raise ConfigError(f"{path}: {len(data)} bytes are no branch file", hint="see examples/trajectory")
-    try:
-        raw = yaml.safe_load(data.decode("utf-8"))
-    except (yaml.YAMLError, ValueError, RecursionError) as e:
-        raise ConfigError(f"{path}: {' '.join(str(e).split())[:200]}") from None
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{path}: needs keys and values", hint=f"known: {', '.join(Branch.__struct_fields__)}")
-    return raw
-
-
-def _known(path: Path, raw: Mapping[Any, Any], kind: type[msgspec.Struct], where: str) -> None:
-    names = kind.__struct_fields__
-    for key in raw:
-        if key not in names:
-            near = get_close_matches(str(key), names, 1)
-            hint = f"did you mean: {near[0]}?" if near else f"known: {', '.join(names)}"
-            raise ConfigError(f"{path}: unknown key {str(key)[:60]!r}{where}", hint=hint)
+    return data
 
 
 def _check(path: Path, found: Branch) -> None:

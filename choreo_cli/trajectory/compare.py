@@ -21,7 +21,6 @@ from choreo_cli.trajectory.branches import Branch
 from choreo_cli.trajectory.compare_clips import Clips, examples, failures, spoken
 from choreo_cli.trajectory.compare_runs import Found, Trained
 from choreo_cli.trajectory.compare_tables import baselines, breakdowns, learning, steps
-from choreo_cli.trajectory.evaluate_job import reliability
 from choreo_cli.trajectory.sets import TrajectorySet
 from formats.errors import FormatError
 
@@ -270,7 +269,7 @@ def _row(c: Column, cluster: NDArray[Any], asked: Options) -> dict[str, Any]:
             for s, r, m in zip(c.branch.seeds, c.branch.right, c.branch.share, strict=True)
         ],
         "confusion": np.asarray(counts).tolist(),
-        "reliability": reliability(both.probabilities, both.right),
+        "reliability": figures.reliability(both.probabilities, both.right),
         "settings": compare_runs.settings_of(c.runs[0]),
     }
 

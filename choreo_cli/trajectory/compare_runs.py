@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,15 +11,16 @@ import numpy as np
 
 from choreo_cli.errors import DataError, NoInputError, UsageError
 from choreo_cli.metrics.run_inputs import Run, runs_of
+from choreo_cli.training.runlog import validations
 from choreo_cli.trajectory import compare_told, predictions
 from choreo_cli.trajectory.compare_told import Telling
 from choreo_cli.trajectory.predictions import Predictions
-from choreo_cli.trajectory.sets import TrajectorySet, open_set
+from choreo_cli.trajectory.sets import SET, TrajectorySet, open_set
 from formats import sealed, status
 from formats.errors import FormatError
 from formats.manifest import Manifest, decode, safe_join
 
-RUN, SET, STATUS, LOG = "run.json", "trajectories.json", "status.json", "log.jsonl"
+RUN, STATUS, LOG = "run.json", "status.json", "log.jsonl"
 RECIPE = "video"
 DEPTH = 3  # folders below a named one in which runs are looked for
 HELD_OUT = tuple(predictions.FILES)
@@ -296,19 +296,8 @@ def _need_unseen(one: Trained, of: TrajectorySet, split: str, learnt: Trajectory
 
 def curve_of(one: Trained) -> list[dict[str, float]]:
     """Its validations in order: `step`, `epoch`, `loss`, `accuracy`, `mae_pct`; empty without a log."""
-    try:
-        lines = (one.folder / LOG).read_bytes().splitlines()
-    except OSError:
-        return []
-    found = []
-    for line in lines:
-        try:
-            said = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(said, dict) and said.get("kind") == "validation":
-            kept = {k: said[k] for k in ("step", "epoch", "loss", "accuracy", "mae_pct") if _finite(said.get(k))}
-            found.append(kept)
+    names = ("step", "epoch", "loss", "accuracy", "mae_pct")
+    found = [{k: said[k] for k in names if _finite(said.get(k))} for said in validations(one.folder / LOG)]
     return [f for f in found if "step" in f]
 
 
@@ -341,22 +330,19 @@ def _cpu_s(one: Trained) -> float | None:
 
 def settings_of(one: Trained) -> dict[str, Any]:
     """What a run's settings differ in from the recipe's own, without what decides nothing."""
-    import msgspec
-
     from choreo_cli.training.job import NOT_DECIDING
-    from choreo_cli.trajectory.video_config import VideoConfig
+    from choreo_cli.trajectory.video_config import changed
 
-    usual = msgspec.to_builtins(VideoConfig())
-    config = one.run.entry["config"]
-    return {k: v for k, v in config.items() if k not in NOT_DECIDING and k in usual and v != usual[k]}
+    return {k: v for k, v in changed(one.run.entry["config"]).items() if k not in NOT_DECIDING}
 
 
 def train_command(branch: str, runs: Sequence[Trained]) -> str:
     """The command that trains a branch again, into `runs/BRANCH`."""
     import shlex
 
-    settings = settings_of(runs[0])
-    sets = [w for k, v in settings.items() for w in ("--set", f"{k}={str(v).lower() if isinstance(v, bool) else v}")]
+    from choreo_cli.trajectory.video_config import set_words
+
+    sets = set_words(settings_of(runs[0]))
     seeds = ",".join(str(r.seed) for r in runs)
     words = ["choreo", "train", "video", "trajectories", *sets, "--seeds", seeds, "-o", f"runs/{branch}"]
     return shlex.join(words)

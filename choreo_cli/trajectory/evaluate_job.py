@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from choreo_cli.errors import ConfigError, NoInputError
 from choreo_cli.metrics.over_runs import over_runs
 from choreo_cli.metrics.trajectory import (
-    BINS,
     FAMILIES,
     Judged,
     breakdown,
@@ -20,6 +19,7 @@ from choreo_cli.metrics.trajectory import (
     entries_of,
     interval,
     pixel_error,
+    reliability,
 )
 from choreo_cli.trajectory import compare_runs, predictions, raster
 from choreo_cli.trajectory.branches import Branch
@@ -204,19 +204,6 @@ def _reliability(judged: Judged) -> list[Entry]:
             params={"group": "confidence", "value": f"{r['lo']:.1f}-{r['hi']:.1f}", "confidence": r["confidence"]},
         )
         for r in reliability(judged.probabilities, judged.right)
-    ]  # fmt: skip
-
-
-def reliability(probabilities: F64, right: F64, bins: int = BINS) -> list[dict[str, Any]]:
-    """Accuracy beside confidence in bins of equal width; empty bins are left out."""
-    top = probabilities.max(1)
-    held = np.minimum((top * bins).astype(int), bins - 1)
-    return [
-        {
-            "lo": k / bins, "hi": (k + 1) / bins, "n": int((held == k).sum()),
-            "confidence": float(top[held == k].mean()), "accuracy": float(right[held == k].mean()),
-        }
-        for k in range(bins) if (held == k).any()
     ]  # fmt: skip
 
 

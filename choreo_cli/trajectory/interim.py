@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from choreo_cli.runtime import provenance
-from choreo_cli.training.runlog import LOG
+from choreo_cli.training.runlog import LOG, validations
 from formats.atomic import write_bytes
 from formats.manifest import Manifest, encode
 from formats.metrics import entry
@@ -25,8 +24,9 @@ def latest(folder: Path, cpu_s: float, starts: int) -> list[dict[str, Any]]:
         folder: The run. cpu_s: Of its processes that have ended. starts: How many there were.
     """
     found = []
-    last = _last_validation(folder / LOG)
-    if last is not None:
+    known = validations(folder / LOG)
+    if known:
+        last = known[-1]
         about = {"step": last["step"], "epoch": last.get("epoch"), "split": "val"}
         for name, value in last.items():
             if name in ("kind", "step", "epoch", "best") or not isinstance(value, int | float):
@@ -46,18 +46,3 @@ def write(folder: Path, entries: list[dict[str, Any]], now_s: float) -> Path:
     made_by = {**provenance("train video --branch", {"results": folder.name}, []), "deterministic": False}
     write_bytes(path, encode(Manifest("choreo.metrics/1", made_by, entries)))
     return path
-
-
-def _last_validation(log: Path) -> dict[str, Any] | None:
-    try:
-        lines = log.read_bytes().splitlines()
-    except OSError:
-        return None
-    for line in reversed(lines):
-        try:
-            found = json.loads(line)
-        except ValueError:
-            continue  # the last line is being written
-        if isinstance(found, dict) and found.get("kind") == "validation":
-            return found
-    return None

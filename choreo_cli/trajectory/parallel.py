@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import resource
+import shutil
 import signal
 import subprocess
 import time
@@ -16,8 +19,11 @@ POLL_S = 0.2
 STOP_S = 30.0  # for a checkpoint after a signal; then SIGKILL, and the checkpoint before counts
 MOST_STARTS = 4  # without getting further than before
 BACKOFF_S = (1.0, 2.0, 4.0)
-# What is wrong with the work itself stays wrong; a death, a crash or a failed write may not come again.
+# What is wrong with the work itself stays wrong, and a full disk full; a death, a crash or a failed write may not come
+# again.
 AGAIN = (ExitCode.BUG, ExitCode.IO, ExitCode.HUP, ExitCode.INT, ExitCode.TERM)
+FULL = tuple(os.strerror(n) for n in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+NO_ROOM = 1 << 20  # bytes free, below which a child may not even have been able to say why it ended
 KEPT_ENV = (
     "PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "LANG", "LC_ALL", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR", "HF_HOME",
     "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "CUDA_HOME",
@@ -169,11 +175,14 @@ class Crew:
         far = task.further()
         task.idle = 0 if far > task.best else task.idle + 1
         task.best = max(task.best, far)
-        if (code < 0 or code in AGAIN) and task.idle < MOST_STARTS:
+        full = code == ExitCode.IO and disk_full(said, task.log.parent)
+        if (code < 0 or code in AGAIN) and not full and task.idle < MOST_STARTS:
             pause = BACKOFF_S[min(task.idle, len(BACKOFF_S) - 1)]
             task.state, task.not_before = "waiting", time.monotonic() + pause
             self.note(f"{task.name} died ({said}); it goes on from its checkpoint")
             return
+        if full and not any(words in said for words in FULL):
+            said = f"{said}: {FULL[0]}: free some space and run it again"
         task.state, task.reason = "failed", said
         self.note(f"{task.name} failed: {said}")
 
@@ -191,6 +200,16 @@ def told(code: int, log: Path) -> str:
         lines = []
     last = lines[-1].strip()[:300] if lines else ""
     return f"exit {code}: {last}" if last else f"exit {code}"
+
+
+def disk_full(said: str, folder: Path) -> bool:
+    """Whether a failed write failed for want of space: by what the child said, or by the room that is left."""
+    if any(words in said for words in FULL):
+        return True
+    try:
+        return shutil.disk_usage(folder).free < NO_ROOM
+    except OSError:
+        return False
 
 
 def _children_s() -> float:

@@ -20,6 +20,7 @@ from choreo_cli.training.sync import Sync
 from choreo_cli.trajectory import interim
 from choreo_cli.trajectory.branches import Branch, settings_of
 from choreo_cli.trajectory.parallel import Crew, Task, child_env, slots_of, thread_budget
+from choreo_cli.trajectory.video_config import set_words
 from formats import atomic, status
 from formats.errors import FormatError
 from formats.manifest import Manifest, decode
@@ -67,7 +68,7 @@ class Wish:
 
     def argv(self, branch: Branch, seed: int) -> tuple[str, ...]:
         """The ordinary command that trains one branch with one seed."""
-        sets = [word for key, value in settings_of(branch.train).items() for word in ("--set", f"{key}={value}")]
+        sets = set_words(settings_of(branch.train))
         seeds = ("--seeds", ",".join(map(str, self.seeds)), "--only", str(seed))
         out = ("-o", str(self.out / branch.name))
         again = ("--force",) if self.force else ()

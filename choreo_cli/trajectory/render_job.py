@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from choreo_cli.errors import UsageError
 from choreo_cli.trajectory import raster, views
 from choreo_cli.trajectory.camera import project
-from choreo_cli.trajectory.curves import FAMILIES, RECIPE, SHOWN, canonical, equation
-from choreo_cli.trajectory.sets import FROZEN_ROWS, TrajectorySet, view_columns
+from choreo_cli.trajectory.curves import FAMILIES, SHOWN, canonical, equation
+from choreo_cli.trajectory.sets import TrajectorySet, pixel_files, table_entry, view_columns
 from choreo_cli.trajectory.views import Views
 from formats import tables
 from formats.trajectory import PIXELS, VIEWS
@@ -188,17 +188,15 @@ def _store(
 
     of, split, suffix = chosen.of, asked.split, asked.materialize
     _put(made, folder, "table", "curves.parquet", (of.folder / "curves.parquet").read_bytes())
-    made.entries.append(_entry(of, "curves", "all", "curves.parquet", made, len(of.drawn.curves)))
+    _list(made, of, "curves", "all", "curves.parquet", len(of.drawn.curves))
     name = f"views-{split}.parquet"
     made.files[name] = ("table", tables.write_batches(folder / name, VIEWS, [view_columns(chosen.looks)], metadata))
-    made.entries.append(_entry(of, "views", split, name, made, len(chosen)))
+    _list(made, of, "views", split, name, len(chosen))
     total = len(chosen)
-    for part, start in enumerate(range(0, total, FROZEN_ROWS)):
-        report(start, total)
-        some = slice(start, min(start + FROZEN_ROWS, total))
+    for some, name in pixel_files(split, total, suffix):
+        report(some.start, total)
         videos = chosen.draw(some, asked.drawn_by)
         row = np.arange(some.start, some.stop)
-        name = f"pixels-{split}-{part:02d}.{suffix}"
         if suffix == "npz":
             arrays: dict[str, NDArray[Any]] = {
                 "row": row,
@@ -209,18 +207,12 @@ def _store(
         else:
             columns = {"row": row, "video": videos.reshape(len(videos), -1)}
             made.files[name] = ("table", tables.write_batches(folder / name, PIXELS, [columns], metadata))
-        made.entries.append(_entry(of, "pixels", split, name, made, len(row), f"-{part:02d}"))
+        _list(made, of, "pixels", split, name, len(row))
     report(total, total)
 
 
-def _entry(
-    of: TrajectorySet, role: str, split: str, name: str, made: Made, rows: int, part: str = ""
-) -> dict[str, Any]:
-    return {
-        "id": f"{role}-{split}{part}" if role != "curves" else role, "role": role, "split": split, "path": name,
-        "sha256": made.files[name][1], "rows": rows, "frames": SHOWN, "size": of.size, "size_cue": of.size_cue,
-        "seed": of.seed, "recipe": RECIPE, "synthetic": True,
-    }  # fmt: skip
+def _list(made: Made, of: TrajectorySet, role: str, split: str, name: str, rows: int) -> None:
+    made.entries.append(table_entry(of, role, split, name, made.files[name][1], rows))
 
 
 def _films(made: Made, chosen: Chosen, asked: Asked, folder: Path, report: Callable[..., None]) -> None:
@@ -313,9 +305,3 @@ def annotation(chosen: Chosen, k: int) -> dict[str, Any]:
         "pixels": pixels[0].tolist(), "depth": depth[0].tolist(), "visible": inside.tolist(),
         "equation": equation(canonical(shapes, 0)),
     }  # fmt: skip
-
-
-def parts(chosen: Chosen, count: int, engine: str) -> Iterator[U8]:
-    """Every chosen video, some at a time."""
-    for start in range(0, len(chosen), count):
-        yield chosen.draw(slice(start, min(start + count, len(chosen))), engine)

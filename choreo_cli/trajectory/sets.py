@@ -25,6 +25,7 @@ F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 U8 = NDArray[np.uint8]
 
+SET = "trajectories.json"  # the manifest, in the folder of a set
 TEST_SEED = 1_000_000  # added to the seed of a set: test curves come from a draw of their own
 GRID_CAMERAS = 3
 FROZEN_ROWS = 500  # videos of one file
@@ -169,27 +170,44 @@ def _freeze(
     made: Made, asked: SetOptions, folder: Path, drawn: Drawn, looks: Views, split: str, metadata: dict[str, str]
 ) -> None:
     shown = shown_points(asked.seed, split, drawn.curves, looks)
-    for part, start in enumerate(range(0, len(looks), FROZEN_ROWS)):
-        some = slice(start, min(start + FROZEN_ROWS, len(looks)))
-        out = np.empty((some.stop - start, SHOWN, 3, asked.size, asked.size), np.uint8)
+    for some, name in pixel_files(split, len(looks)):
+        out = np.empty((some.stop - some.start, SHOWN, 3, asked.size, asked.size), np.uint8)
         views.render(shown[some], looks.take(some), out, cue=asked.size_cue, engine="numpy")
-        columns = {"row": np.arange(start, some.stop), "video": out.reshape(len(out), -1)}
-        name = f"pixels-{split}-{part:02d}.parquet"
-        _put(made, asked, folder, ("pixels", split, name), PIXELS, [columns], metadata, part=f"-{part:02d}")
+        columns = {"row": np.arange(some.start, some.stop), "video": out.reshape(len(out), -1)}
+        _put(made, asked, folder, ("pixels", split, name), PIXELS, [columns], metadata)
 
 
 def _put(
     made: Made, asked: SetOptions, folder: Path, what: tuple[str, str, str], table: Table, batches: list[Any],
-    metadata: dict[str, str], part: str = "",
+    metadata: dict[str, str],
 ) -> None:  # fmt: skip
     role, split, name = what
     sha = tables.write_batches(folder / name, table, batches, metadata)
     made.files[name] = sha
-    made.entries.append({
-        "id": f"{role}-{split}{part}" if role != "curves" else role, "role": role, "split": split, "path": name,
-        "sha256": sha, "rows": sum(len(next(iter(b.values()))) for b in batches), "frames": SHOWN, "size": asked.size,
-        "size_cue": asked.size_cue, "seed": asked.seed, "recipe": RECIPE, "synthetic": True,
-    })  # fmt: skip
+    rows = sum(len(next(iter(b.values()))) for b in batches)
+    made.entries.append(table_entry(asked, role, split, name, sha, rows))
+
+
+def pixel_files(split: str, total: int, suffix: str = "parquet") -> Iterator[tuple[slice, str]]:
+    """The rows of every file of pixels, and its name."""
+    for part, start in enumerate(range(0, total, FROZEN_ROWS)):
+        yield slice(start, min(start + FROZEN_ROWS, total)), f"pixels-{split}-{part:02d}.{suffix}"
+
+
+def table_entry(
+    of: SetOptions | TrajectorySet, role: str, split: str, name: str, sha256: str, rows: int
+) -> dict[str, Any]:
+    """The record of one table in `choreo.trajectories/1`; its id is the file's name without the suffix.
+
+    Args:
+        of: How the set's videos are drawn.
+        role: `curves`, `views` or `pixels`. split: Whose, `all` of the curves.
+        name, sha256: Of the file. rows: In it.
+    """
+    return {
+        "id": Path(name).stem, "role": role, "split": split, "path": name, "sha256": sha256, "rows": rows,
+        "frames": SHOWN, "size": of.size, "size_cue": of.size_cue, "seed": of.seed, "recipe": RECIPE, "synthetic": True,
+    }  # fmt: skip
 
 
 def _curve_columns(drawn: Drawn) -> dict[str, Any]:
@@ -270,6 +288,11 @@ class TrajectorySet:
             some = slice(start, min(start + count, total))
             self.render(split, some, buffer[: some.stop - start], engine)
             yield some, buffer[: some.stop - start]
+
+
+def set_file(named: Path) -> Path:
+    """The manifest of a set that was named by its folder or by that file; `-` stays."""
+    return named / SET if named.is_dir() else named
 
 
 def open_set(manifest: Manifest, roots: Mapping[str, str] | None = None) -> TrajectorySet:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
+import msgspec
 from msgspec import Meta
 
 from choreo_cli.training.config import Count, Positive, Share, TrainConfig
@@ -55,3 +57,19 @@ class VideoConfig(TrainConfig, frozen=True, forbid_unknown_fields=True, kw_only=
     align: Weight = 0.1
     beta: Annotated[float, Meta(gt=0, le=10)] = 0.1
     branch: str = ""
+
+
+def changed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of some settings that the recipe has, with another value."""
+    usual = msgspec.to_builtins(VideoConfig())
+    return {k: v for k, v in settings.items() if k in usual and v != usual[k]}
+
+
+def texts(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Settings as `--set KEY=VALUE` writes them."""
+    return {k: str(v).lower() if isinstance(v, bool) else str(v) for k, v in settings.items()}
+
+
+def set_words(settings: Mapping[str, Any]) -> list[str]:
+    """Settings as words of a command line."""
+    return [word for key, value in texts(settings).items() for word in ("--set", f"{key}={value}")]

@@ -21,7 +21,7 @@ from choreo_cli.trajectory.camera import to_camera
 from choreo_cli.trajectory.curves import FUTURE, SHOWN
 from choreo_cli.trajectory.nets_torch import Moments, VideoNet
 from choreo_cli.trajectory.predictions import Predictions
-from choreo_cli.trajectory.sets import TrajectorySet, open_set
+from choreo_cli.trajectory.sets import SET, TrajectorySet, open_set
 from choreo_cli.trajectory.video_config import VideoConfig
 from choreo_cli.trajectory.views import Views
 from formats import checkpoint
@@ -308,7 +308,7 @@ def open_recipe(job: Job) -> VideoRecipe:
     table, name = (None, "none") if config.text == "none" else clip_align.class_table(config.text)
     counts = {s: int((of.drawn.split == s).sum()) for s in ("train", "val", "test", "grid")}
     data = {
-        "schema": job.manifest.schema, "sha256": of.sha256, "root": "data", "path": "trajectories.json",
+        "schema": job.manifest.schema, "sha256": of.sha256, "root": "data", "path": SET,
         "sessions": {}, "rows": counts, "leaks": [], "notes": ["split by curve before any view is made"],
         "size_cue": of.size_cue, "synthetic": True,
     }  # fmt: skip

@@ -124,7 +124,7 @@ def test_what_is_refused(choreo, tmp_path: Path, args: list[str], code: int, wor
     done = choreo("render", "motion", *args, "-o", "out")
     text = done.stderr.decode()
     assert done.returncode == code and words in text, text
-    assert text.startswith("choreo render: ") and len(text.splitlines()) == 1
+    assert text.startswith("choreo render motion: ") and len(text.splitlines()) == 1
     left = [p.name for p in (tmp_path / "out").iterdir()] if (tmp_path / "out").exists() else []
     assert set(left) <= {".choreo.lock"}
 

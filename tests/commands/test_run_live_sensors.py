@@ -157,6 +157,7 @@ def test_the_list_has_the_sensors_that_are_heard(choreo: Choreo) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_pose_over_osc_moves_the_inputs_by_a_show(tmp_path: Path) -> None:
     port, body = free_port(), BODIES["coco17"]
     (tmp_path / "show.yaml").write_text(f"source: osc:{port}:wek\nbody: coco17\nout: loop\n")
@@ -196,6 +197,7 @@ def test_a_required_sensor_that_stays_away_ends_it_and_keeps_what_was_played(tmp
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_required_port_may_come_back_in_time_and_without_require_nothing_ends(tmp_path: Path) -> None:
     ear = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     ear.bind(("127.0.0.1", 0))
@@ -253,6 +255,7 @@ def test_a_refused_priority_is_one_line_and_no_end(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_the_address_is_said_again_after_five_seconds_of_silence(tmp_path: Path) -> None:
     port = free_port()
     child = started("--source", f"osc:{port}", "--for", "5.6", "--out", "loop:", cwd=tmp_path)
@@ -355,6 +358,7 @@ def test_osc_receivers_confirm_by_number_and_the_report_keeps_receivers_apart(ch
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_the_report_says_that_strudel_looks_ahead(choreo: Choreo, tmp_path: Path) -> None:
     choreo("run-live", "--speed", "20", "--for", "1", "--out", "ws:0", "-o", "kept", "-q")
     assert choreo("report", "kept", "-o", "told").returncode in (0, 1, 3)

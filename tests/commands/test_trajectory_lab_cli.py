@@ -8,7 +8,8 @@ import pytest
 
 from choreo_cli.trajectory.sets import TrajectorySet
 from formats import manifest, sealed
-from tests.trajectory.compare_material import make_branch, make_run, make_set
+from tests.trajectory.compare_material import make_branch, make_run
+from tests.trajectory.small_sets import make_set
 
 
 @pytest.fixture(scope="module")

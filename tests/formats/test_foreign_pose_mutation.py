@@ -76,7 +76,7 @@ def try_one(path: Path, data: bytes, readings: list[Reading], slow_s: float = 2.
     path.write_bytes(data)
     read = 0
     for reading in readings:
-        started = time.monotonic()
+        started = time.process_time()  # of this process alone: two workers share the machine
         try:
             got = reading(Source.of(path))
         except FormatError as e:
@@ -84,7 +84,7 @@ def try_one(path: Path, data: bytes, readings: list[Reading], slow_s: float = 2.
         else:
             read += 1
             check(got)
-        assert time.monotonic() - started < slow_s, "too slow"
+        assert time.process_time() - started < slow_s, "too slow"
     return read
 
 

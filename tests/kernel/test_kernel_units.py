@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ import pytest
 from choreo_cli import config, engine, outputs, runtime, streams
 from choreo_cli.errors import CantCreateError, ChoreoError, ConfigError, DataError, ExitCode, NoInputError
 from choreo_cli.progress import Progress
+from formats import atomic
 from formats.columns import METRIC
 from formats.errors import FormatError
 from formats.manifest import Manifest, Root, decode, encode, resolve_roots, safe_join
@@ -151,6 +153,49 @@ def test_a_second_run_takes_away_what_the_first_left_and_nothing_else(tmp_path: 
         "my-notes.txt",
         "new.bin",
     ]
+
+
+def failing(path: Path, name: str = "") -> None:
+    with pytest.raises(ValueError, match="no"), outputs.output_folder(path, "metrics", {}) as out:
+        if name:
+            out.write("data", name, b"1")
+        raise ValueError("no")
+
+
+def test_a_run_that_fails_leaves_no_empty_folder_of_its_own(tmp_path: Path) -> None:
+    failing(tmp_path / "a" / "b" / "o")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "mine").mkdir()
+    failing(tmp_path / "mine")
+    failing(tmp_path / "mine" / "o")
+    assert [p.name for p in (tmp_path / "mine").iterdir()] == [".choreo.lock"], "the folder of a person stays"
+    failing(tmp_path / "half", "part.bin")
+    assert sorted(p.name for p in (tmp_path / "half").iterdir()) == [".choreo.lock", "part.bin"]
+
+
+def test_who_waits_for_a_run_that_fails_gets_a_folder_that_nobody_else_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    top, waits, works, over = tmp_path / "new" / "o", threading.Event(), threading.Event(), threading.Event()
+    monkeypatch.setattr(atomic.time, "sleep", lambda _: waits.set())
+
+    def second() -> None:
+        with outputs.output_folder(top, "metrics", {}, wait_s=60) as out:
+            works.set()
+            over.wait(60)
+            out.write("data", "file.bin", b"2")
+
+    thread = threading.Thread(target=second)
+    with pytest.raises(ValueError, match="no"), outputs.output_folder(top, "metrics", {}):
+        thread.start()
+        assert waits.wait(60), "the second holds the first one's lock file open"
+        raise ValueError("no")
+    assert works.wait(60)
+    with pytest.raises(atomic.Locked), outputs.output_folder(top, "metrics", {}):
+        pass
+    over.set()
+    thread.join()
+    assert sorted(p.name for p in top.iterdir()) == [".choreo.lock", "file.bin"]
 
 
 def test_an_output_that_cannot_be_made_is_73(tmp_path: Path) -> None:

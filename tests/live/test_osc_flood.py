@@ -127,6 +127,7 @@ def test_ten_thousand_hostile_packets_then_a_good_one() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_hundred_thousand_hostile_packets_then_a_good_one() -> None:
     campaign(size(100_000), seed=4, rounds=8)
 
@@ -181,6 +182,7 @@ def test_a_flood_of_five_thousand_a_second() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_a_minute_of_five_thousand_a_second() -> None:
     flood(size(60))

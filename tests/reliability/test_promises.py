@@ -268,7 +268,7 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return top
 
 
-@pytest.mark.parametrize("n", [5, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n", [5, pytest.param(20, marks=(pytest.mark.slow, pytest.mark.alone))])
 def test_starts_at_once_on_one_folder(n: int, tmp_path: Path) -> None:
     """One works, the others leave with 75 and name it; once it was killed the lock is free at once."""
     words = ("synth", "sessions", "--sessions", 200, "--minutes", 3, "-o", "d")
@@ -308,7 +308,7 @@ def big_inventory(n: int, recordings: Path) -> bytes:
     return manifest.encode(manifest.Manifest(real.schema, real.created_by, entries, real.roots))
 
 
-@pytest.mark.parametrize("n", [2_000, pytest.param(100_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n", [2_000, pytest.param(100_000, marks=(pytest.mark.slow, pytest.mark.alone))])
 def test_a_big_inventory_is_fine(n: int, recordings: Path, tmp_path: Path) -> None:
     """100,000 entries: under 10 s of CPU after import and 400 MB; the unchanged run again is short."""
     (tmp_path / "i.json").write_bytes(big_inventory(n, recordings))

@@ -14,7 +14,8 @@ from choreo_cli.report.compare_figures import looks, make_figures
 from choreo_cli.report.run_draw import PRINT
 from choreo_cli.trajectory import compare, compare_runs
 from formats.sealed import parse
-from tests.trajectory.compare_material import make_branch, make_set
+from tests.trajectory.compare_material import make_branch
+from tests.trajectory.small_sets import make_set
 
 HOSTILE = "x<script>alert(1)</script>|y"
 

@@ -160,6 +160,23 @@ def test_a_run_that_has_not_ended_is_no_input(tmp_path: Path) -> None:
 # curves
 
 
+def test_validations_are_read_while_the_log_is_being_written(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    assert runlog.validations(path) == []
+    curves = runlog.Curves(path)
+    first, last = ({"kind": "validation", "step": n, "loss": loss} for n, loss in ((2, 0.5), (4, None)))
+    curves({"kind": "step", "step": 1, "loss": 1.0})
+    for record in (first, {"kind": "step", "step": 3, "loss": 0.7}, last):
+        curves(record)
+    whole = curves.close()
+    assert runlog.validations(path) == [first, last]
+    for cut in range(1, len(whole.splitlines()[-1]) + 1):
+        path.write_bytes(whole[: -1 - cut])
+        assert runlog.validations(path) == [first], "the last line is being written"
+    path.write_bytes(b'[1]\n7\nnull\n\xff\n{"kind": "validation"\n\n' + whole)
+    assert runlog.validations(path) == [first, last], "what is none of ours is passed over"
+
+
 def test_curves_forget_what_lies_after_the_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     first = runlog.Curves(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +15,6 @@ from choreo_cli.trajectory import predictions, sets
 from choreo_cli.trajectory.camera import to_camera
 from choreo_cli.trajectory.predictions import FILES, Predictions
 from choreo_cli.trajectory.video_config import VideoConfig
-from formats import manifest
-
-
-def make_set(folder: Path, *, num: int = 20, test: int = 40, grid: int = 4, seed: int = 11) -> sets.TrajectorySet:
-    """A set on disk, opened."""
-    folder.mkdir(parents=True, exist_ok=True)
-    asked = sets.SetOptions(num=num, test=test, grid=grid, seed=seed)
-    out = OutputFolder(folder, "trajectories", provenance("synth trajectories", asdict(asked), [], seed=seed))
-    made = sets.write_set(asked, folder, {})
-    for name, sha in made.files.items():
-        out.add("table", name, sha)
-    out.finish(made.entries, 0, [])
-    file = folder / "trajectories.json"
-    return sets.open_set(manifest.decode(file.read_bytes(), file=file))
 
 
 def predicted(of: sets.TrajectorySet, split: str, seed: int, right: float, off: float, branch: str) -> Predictions:

@@ -13,18 +13,14 @@ from formats import manifest
 SEED = 11
 
 
-def options(num: int, test: int) -> sets.SetOptions:
-    return sets.SetOptions(num=num, test=test, grid=0, seed=SEED)
-
-
-def make(folder: Path, num: int, test: int) -> sets.TrajectorySet:
+def make_set(folder: Path, *, num: int = 20, test: int = 40, grid: int = 4, seed: int = SEED) -> sets.TrajectorySet:
     """Write a set into a folder that is made, and open it."""
     folder.mkdir(parents=True, exist_ok=True)
-    asked = options(num, test)
-    out = OutputFolder(folder, "trajectories", provenance("synth trajectories", asdict(asked), [], seed=SEED))
+    asked = sets.SetOptions(num=num, test=test, grid=grid, seed=seed)
+    out = OutputFolder(folder, "trajectories", provenance("synth trajectories", asdict(asked), [], seed=seed))
     made = sets.write_set(asked, folder, {})
     for name, sha in made.files.items():
         out.add("table", name, sha)
     out.finish(made.entries, 0, [])
-    file = folder / "trajectories.json"
+    file = sets.set_file(folder)
     return sets.open_set(manifest.decode(file.read_bytes(), file=file))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from choreo_cli.errors import ChoreoError, ExitCode
+from choreo_cli.errors import ChoreoError, ConfigError, ExitCode
 from choreo_cli.trajectory.branches import LARGEST, read_branch, read_branches, settings_of
 from choreo_cli.trajectory.video_config import VideoConfig
 
@@ -94,8 +94,25 @@ def test_a_wrong_file_says_what_and_where(tmp_path: Path, text: str, says: str) 
         read_branch(file)
     assert e.value.code == ExitCode.CONFIG
     assert says in str(e.value)
-    assert str(e.value).startswith(f"{file}: ")
+    assert str(e.value).startswith(f"{file}:")
     assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("name: one\nabout: x\ntrain: {\n", ":4: not YAML: while parsing a flow node, expected "),
+        ("name: one\nabout: x\ntrain:\n  lr: 0.1\n\tepochs: 2\n", ":5: not YAML: "),
+        ("name: one\nabout: x\nname: two\ntrain: {}\n", ":3: key 'name' a second time: it stands in line 1"),
+        ("name: one\nabout: x\ntrain:\n  lr: 0.1\n  lr: 0.2\n", ":5: key 'lr' a second time: it stands in line 4"),
+    ],
+)
+def test_a_fault_of_the_file_has_its_line(tmp_path: Path, text: str, says: str) -> None:
+    file = tmp_path / "branch.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as e:
+        read_branch(file)
+    assert str(e.value).startswith(f"{file}{says}")
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

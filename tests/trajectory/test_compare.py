@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from choreo_cli.errors import ConfigError, DataError, NoInputError, UsageError
+from choreo_cli.metrics.trajectory import reliability
 from choreo_cli.trajectory import compare, compare_runs, evaluate_job
 from choreo_cli.trajectory.camera import project, to_camera
 from choreo_cli.trajectory.sets import TrajectorySet
 from formats.errors import FormatError
-from tests.trajectory.compare_material import make_branch, make_run, make_set
+from tests.trajectory.compare_material import make_branch, make_run
+from tests.trajectory.small_sets import make_set
 
 ENOUGH = 400
 QUICK = compare.Options(draws=300, told=8, worst=3)
@@ -228,6 +230,6 @@ def test_confidence_bins_hold_every_video() -> None:
     rng = np.random.default_rng(0)
     p = rng.dirichlet(np.ones(4), 500)
     right = (rng.random(500) < p.max(1)).astype(float)
-    bins = evaluate_job.reliability(p, right)
+    bins = reliability(p, right)
     assert sum(b["n"] for b in bins) == 500
     assert all(b["lo"] <= b["confidence"] <= b["hi"] for b in bins)

@@ -24,7 +24,8 @@ from choreo_cli.trajectory.sets import TrajectorySet
 from choreo_cli.trajectory.video_config import VideoConfig
 from formats import manifest
 from formats.errors import FormatError
-from tests.trajectory.compare_material import make_run, make_set
+from tests.trajectory.compare_material import make_run
+from tests.trajectory.small_sets import make_set
 
 ROWS = 8
 TOP = Path(__file__).resolve().parents[2]

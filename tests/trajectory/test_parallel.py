@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -14,7 +15,7 @@ import pytest
 
 from choreo_cli.errors import UsageError
 from choreo_cli.trajectory import parallel
-from choreo_cli.trajectory.parallel import Crew, Task, child_env, slots_of, thread_budget, told
+from choreo_cli.trajectory.parallel import FULL, Crew, Task, child_env, slots_of, thread_budget, told
 
 RECORD = "import sys, os; open(sys.argv[1], 'a').write('|'.join(sys.argv[2:]) + chr(10)); "
 
@@ -82,6 +83,26 @@ def test_the_number_of_starts_without_progress_is_bounded(tmp_path: Path) -> Non
     same = task(tmp_path, "same", "os.kill(os.getpid(), 9)", lambda: 500)
     Crew([same], ["cpu"], {}).run(lambda: 0)
     assert (same.state, same.starts) == ("failed", 1 + parallel.MOST_STARTS)
+
+
+def test_a_full_disk_ends_a_branch_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    notes: list[str] = []
+    write = "open('/dev/full', 'w').write('x' * 9999)"
+    tell = "\ntry: {}\nexcept OSError as e: sys.stderr.write(f'choreo train video: {{e.strerror}}: free'); sys.exit(74)"
+    tasks = [task(tmp_path, "quota", f"sys.stderr.write({os.strerror(errno.EDQUOT)!r}); sys.exit(74)")]
+    if os.path.exists("/dev/full"):
+        tasks.append(task(tmp_path, "full", tell.format(write)))
+    tasks.append(task(tmp_path, "slip", f"sys.stderr.write({os.strerror(errno.EIO)!r}); sys.exit(74 if n < 3 else 0)"))
+    Crew(tasks, ["cpu"], {}, notes.append).run(lambda: 0)
+    assert [(t.state, t.starts) for t in tasks] == [*[("failed", 1)] * (len(tasks) - 1), ("done", 3)]
+    assert f"quota failed: exit 74: {os.strerror(errno.EDQUOT)}" in notes
+    assert [t.reason for t in tasks if t.name == "full"] in ([], [f"exit 74: choreo train video: {FULL[0]}: free"])
+    # Where its log lies on the same disk it may not be able to say so: then the room that is left tells.
+    monkeypatch.setattr(parallel, "NO_ROOM", 1 << 62)
+    mute = task(tmp_path, "mute", "sys.exit(74)")
+    Crew([mute], ["cpu"], {}).run(lambda: 0)
+    assert (mute.state, mute.starts) == ("failed", 1)
+    assert mute.reason == f"exit 74: {FULL[0]}: free some space and run it again"
 
 
 WAITS = (

@@ -26,9 +26,9 @@ from choreo_cli.trajectory import solver
 from choreo_cli.trajectory.language import OpenAiServer
 from formats import manifest, tables
 from formats.trajectory import DESCRIPTIONS
-from tests.trajectory.compare_material import make_set
+from tests.trajectory.small_sets import make_set
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(600)]
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 ROWS = 3

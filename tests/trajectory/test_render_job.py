@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from choreo_cli.errors import DataError, UnavailableError, UsageError
-from choreo_cli.trajectory import render_job, views
+from choreo_cli.trajectory import render_job, sets, views
 from choreo_cli.trajectory.render_job import Asked
 from choreo_cli.trajectory.render_sheet import marks
 from choreo_cli.trajectory.sets import TrajectorySet, open_set
@@ -18,7 +18,7 @@ from formats import manifest, tables
 from formats.manifest import Manifest, Root
 from formats.npz_guard import read_npz
 from formats.trajectory import PIXELS
-from tests.trajectory.compare_material import make_set
+from tests.trajectory.small_sets import make_set
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +156,7 @@ def test_marks_lie_where_they_are_put() -> None:
 
 
 def test_no_row_is_lost_between_parts(of: TrajectorySet, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(render_job, "FROZEN_ROWS", 7)
+    monkeypatch.setattr(sets, "FROZEN_ROWS", 7)
     made = render_job.write(of, Asked(rows=20, materialize="npz", preview=1), tmp_path, {})
     parts = [e for e in made.entries if e["role"] == "pixels"]
     assert [e["rows"] for e in parts] == [7, 7, 6] and len({e["id"] for e in parts}) == 3

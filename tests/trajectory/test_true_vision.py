@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import small_sets
 
 from choreo_cli.trajectory import camera, curves, videos, views
 from choreo_cli.trajectory.camera import Cameras, project
+from tests.trajectory.small_sets import SEED, make_set
 
 torch = pytest.importorskip("torch")
 
@@ -130,15 +130,16 @@ def test_augmentation_creates_variations() -> None:
 
 
 def test_dataset_saves_and_loads_correctly(tmp_path: Path) -> None:
-    of = small_sets.make(tmp_path, num=20, test=8)
-    drawn = sets.draw_set(small_sets.options(20, 8))
+    of = make_set(tmp_path, num=20, test=8, grid=0)
+    asked = sets.SetOptions(num=20, test=8, grid=0, seed=SEED)
+    drawn = sets.draw_set(asked)
     for name in ("family", "parameters", "rotation", "centre"):
         assert np.array_equal(getattr(of.drawn.curves, name), getattr(drawn.curves, name)), name
     assert np.array_equal(of.drawn.split, drawn.split)
     splits = [set(of.looks[s].base.tolist()) for s in ("train", "val", "test")]
     assert all(a.isdisjoint(b) for k, a in enumerate(splits) for b in splits[:k])
     # The pixels of a row are those of the row before it was saved.
-    looks = sets.views_of(small_sets.options(20, 8), drawn, "test")
+    looks = sets.views_of(asked, drawn, "test")
     clean = views.clean_points(drawn.curves, looks)
     direct, loaded = np.empty((8, 16, 3, 64, 64), np.uint8), np.empty((8, 16, 3, 64, 64), np.uint8)
     views.render(sets.shown_points(11, "test", drawn.curves, looks), looks, direct)
@@ -171,7 +172,7 @@ def test_model_must_accept_image_tensors_not_coordinates(encoder: str) -> None:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any, Any]:
     """Branch 0 after a few seconds, and unseen videos with their classes."""
     folder = tmp_path_factory.mktemp("quick") / "set"
-    of = small_sets.make(folder, TRAINING + 100, UNSEEN)
+    of = make_set(folder, num=TRAINING + 100, test=UNSEEN, grid=0)
     config = video_recipe_torch.Config(encoder="moments", pool=8, batch=64, epochs=10, lr=3e-3, warmup=50)
     recipe = video_recipe_torch.VideoRecipe(config, 0, of, None, "none", [], {}, {})
     net = fit(recipe, folder.parent, identity="quick", seed=0).model
