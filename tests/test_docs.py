@@ -60,6 +60,9 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]
         env,
     )
     assert made.returncode == 0, made.stderr
+    for source, name in (("clips", "motions/gBR_sBM_cAll_d04_mBR0_ch01.npz"), ("music", "music/mBR0.wav")):
+        (folder / "aist" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(sorted((folder / "motions" / source).iterdir())[0], folder / "aist" / name)
     rows = [{"when": k / 30, "body": {j: [x, y, 0.01 * (k % 9)] for j, x, y in BODY}} for k in range(90)]
     (folder / "poses.json").write_text(json.dumps({"clip": {"rows": rows}}))
     (folder / "backup").mkdir()

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from choreo_cli.generate.config import MotionConfig
+from choreo_cli.training.runlog import validations
 from formats.metrics import entry
 
 F64 = NDArray[np.float64]
@@ -72,12 +73,7 @@ class Decision:
 
 def validation_losses(log: Path) -> list[float]:
     """Held-out losses of a run's `log.jsonl`, in order; empty without one."""
-    try:
-        lines = log.read_text().splitlines()
-    except OSError:
-        return []
-    found = [json.loads(line) for line in lines]
-    return [r["loss"] for r in found if r.get("kind") == "validation" and r.get("loss") is not None]
+    return [r["loss"] for r in validations(log) if r.get("loss") is not None]
 
 
 def decide(

@@ -58,7 +58,7 @@ def begin(words: Words) -> subprocess.Popen[bytes]:
 
 def wait_for_states(p: subprocess.Popen[bytes], *runs: Path, after: int = 0) -> None:
     """Until each run has written a checkpoint later than step `after`."""
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 240
     while any(last_state(run) <= after for run in runs):
         assert p.poll() is None, p.communicate()
         assert time.monotonic() < deadline
