@@ -146,16 +146,15 @@ def sweep(folder: Path, *, recursive: bool = True) -> list[Path]:
     for root, _, names in walk:
         for name in names:
             m = _TEMP.match(name)
-            if m and not _alive(int(m.group(1))):
+            if m and not alive(int(m.group(1))):
                 path = Path(root, name)
                 os.unlink(path)
                 removed.append(path)
     return removed
 
 
-def _alive(pid: int) -> bool:
-    if pid == os.getpid():
-        return True
+def alive(pid: int) -> bool:
+    """Whether a process of that number is there; one that cannot be asked counts as there."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

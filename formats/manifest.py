@@ -7,7 +7,7 @@ so that a flipped bit is noticed anywhere while equal entries keep equal digests
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -253,6 +253,34 @@ def resolve_roots(manifest: Manifest, overrides: dict[str, str]) -> dict[str, Pa
         else:
             found[r.id] = Path(r.path)
     return found
+
+
+def home_and_roots(manifest: Manifest, overrides: Mapping[str, str]) -> tuple[Path, dict[str, Path]]:
+    """The folder that the paths of the entries are relative to (the `self` root, else the first, else the manifest's
+    own folder), and all roots by id.
+
+    Raises:
+        FormatError: an override names no root, or there is no folder at all.
+    """
+    folders = resolve_roots(manifest, dict(overrides))
+    own = next((r.id for r in manifest.roots if r.self), next(iter(folders), None))
+    if own is not None:
+        return folders[own], folders
+    if manifest.file is None:
+        raise FormatError("the manifest names no folder of its clips", hint="read it from its file")
+    return manifest.file.resolve().parent, folders
+
+
+def find_file(path: str | None, folders: Iterable[Path]) -> Path | None:
+    """The first of some folders in which a relative path from data is a file; None without one, or without a path."""
+    for folder in folders if path is not None else ():
+        try:
+            there = safe_join(folder, str(path))
+        except FormatError:
+            continue
+        if there.is_file():
+            return there
+    return None
 
 
 def safe_join(root: Path, path: str) -> Path:

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from choreo_cli.dataset.motions_read import LEAST_FPS, Listed, locate
+from choreo_cli.dataset.motions_read import LEAST_FPS, Listed
 from choreo_cli.dataset.pack import PACK_FILE, find_pack, open_pack
 from choreo_cli.errors import DataError, NoInputError
 from formats.errors import FormatError
-from formats.manifest import Manifest, decode, resolve_roots
+from formats.manifest import Manifest, decode, find_file, resolve_roots
 
 PAIRS = "pairs.json"
 
@@ -64,7 +64,7 @@ def _pairs(manifest: Manifest, roots: Mapping[str, str], wanted: Mapping[str, st
     for e in manifest.entries:
         if e["pair_id"] not in wanted or "pose_rate_below_8_fps" in e["reasons"]:
             continue
-        motion, music = locate(e["pose_path"], folders), locate(e["track"], folders)
+        motion, music = find_file(e["pose_path"], folders), find_file(e["track"], folders)
         told = {
             "group": e["session_id"], "performer": e["performer"], "split": wanted[e["pair_id"]],
             "synthetic": e["synthetic"], "captions": [], "licence": None,

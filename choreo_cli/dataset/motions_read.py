@@ -15,7 +15,7 @@ from choreo_cli.audio.dance_archive import DanceTrack, read_track
 from choreo_cli.dataset.motions_store import ClipFacts
 from choreo_cli.errors import ChoreoError, DataError, NoInputError
 from formats.errors import FormatError
-from formats.manifest import Manifest, resolve_roots, safe_join
+from formats.manifest import Manifest, find_file, home_and_roots, safe_join
 from formats.motion_npz import MotionClip
 
 F32 = NDArray[np.float32]
@@ -64,14 +64,10 @@ class Listed:
 
 def of_manifest(manifest: Manifest, roots: Mapping[str, str]) -> tuple[list[Listed], Path]:
     """The clips of a `choreo.motions/1` manifest, and its folder."""
-    folders = resolve_roots(manifest, dict(roots))
-    own = next((r.id for r in manifest.roots if r.self), next(iter(folders), None))
-    if own is None and manifest.file is None:
-        raise DataError("the manifest names no folder of its clips", hint="read it from its file")
-    base = folders[own] if own is not None else manifest.file.resolve().parent  # type: ignore[union-attr]
+    base, folders = home_and_roots(manifest, roots)
     found = []
     for e in manifest.entries:
-        music = None if e["music"] is None else locate(e["music"], (base, *folders.values()))
+        music = find_file(e["music"], (base, *folders.values()))
         lost = f"its music {e['music']} is not there" if e["music"] is not None and music is None else ""
         told = {
             "group": e["group_id"] or e["performer"] or e["id"], "performer": e["performer"], "split": e["split"],
@@ -79,18 +75,6 @@ def of_manifest(manifest: Manifest, roots: Mapping[str, str]) -> tuple[list[List
         }  # fmt: skip
         found.append(Listed(e["path"], safe_join(base, e["path"]), e["sha256"], music, told, lost))
     return found, base
-
-
-def locate(path: str, folders: Sequence[Path]) -> Path | None:
-    """The first of some folders in which a relative path is a file."""
-    for folder in folders:
-        try:
-            there = safe_join(folder, path)
-        except FormatError:
-            continue
-        if there.is_file():
-            return there
-    return None
 
 
 def of_folder(folder: Path) -> list[Listed]:

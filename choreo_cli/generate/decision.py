@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from choreo_cli.generate.config import MotionConfig
 from choreo_cli.training.runlog import validations
+from choreo_cli.training.settings import texts
 from formats.metrics import entry
 
 F64 = NDArray[np.float64]
@@ -100,7 +100,7 @@ def changed(config: MotionConfig) -> tuple[str, ...]:
     """`name=value` of every setting that flow and diffusion share and that is not the default, but for the size."""
     plain = MotionConfig()
     names = [n for n in MotionConfig.__struct_fields__ if n != "size" and getattr(config, n) != getattr(plain, n)]
-    return tuple(f"{n}={json.dumps(getattr(config, n))}" for n in names)
+    return tuple(f"{n}={text}" for n, text in texts({n: getattr(config, n) for n in names}).items())
 
 
 def way_out(

@@ -23,6 +23,7 @@ from choreo_cli.generate.distill_torch import Student, Teacher, Told, begin_from
 from choreo_cli.generate.dit_torch import cover
 from choreo_cli.generate.guidance import PLAIN, Guidance
 from choreo_cli.generate.model_files import defaults_record, encode_model, open_model, shape_of
+from choreo_cli.generate.recipe_torch import MotionData
 from choreo_cli.generate.structure_torch import structure_terms
 from choreo_cli.training.accelerator import arithmetic
 from choreo_cli.training.recipe import Finished, Job, RunFiles
@@ -47,21 +48,11 @@ class Learned:
 Learn = Callable[["DistillRecipe", Student, Mapping[str, Tensor], Told, Tensor, torch.Generator], Learned]
 
 
-class Windows(Protocol):
-    """Windows to learn from; `dataset.motions.MotionSet`."""
+class Windows(MotionData, Protocol):
+    """Windows whose content has a name: samples of a teacher are kept for it."""
 
     @property
-    def fps(self) -> float: ...
-    @property
-    def frames(self) -> int: ...
-    @property
-    def audio_width(self) -> int: ...
-    @property
-    def synthetic(self) -> bool: ...
-    @property
     def sha256(self) -> str: ...
-    def windows(self, split: str) -> I64: ...
-    def batch(self, rows: I64, epoch: int) -> Mapping[str, NDArray[Any]]: ...
 
 
 class Material(Protocol):

@@ -146,7 +146,8 @@ def motions_of(model: Tested) -> Path:
         UsageError: the run does not say.
         NoInputError: they are not there.
     """
-    from formats.manifest import resolve_roots, safe_join
+    from choreo_cli.training.source import root_of
+    from formats.manifest import safe_join
 
     data = model.run.entry["data"] if model.run is not None else None
     if (
@@ -156,14 +157,7 @@ def motions_of(model: Tested) -> Path:
     ):
         raise UsageError(f"{model.name} does not say what it was trained on", hint="name the motions too")
     name = str(data["root"])
-    manifest, roots = _own_manifest(model.run), model.run.roots
-    known = {r.id for r in manifest.roots}
-    if name in roots:
-        top = Path(roots[name])
-    elif name in known:
-        top = resolve_roots(manifest, {k: v for k, v in roots.items() if k in known})[name]
-    else:
-        raise NoInputError(f"the run does not say where its root {name} lies", hint=f"give --root {name}=DIR")
+    top = root_of(_own_manifest(model.run), name, model.run.roots)
     file = top if data["path"] == "." else safe_join(top, str(data["path"]))
     if not file.exists():
         raise NoInputError(f"nothing at {file}", hint=f"say where the motions lie: --root {name}=DIR, or name them")

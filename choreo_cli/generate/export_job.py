@@ -22,7 +22,7 @@ from choreo_cli.generate.model_files import Model
 from choreo_cli.generate.swift import parse, sources
 from choreo_cli.runtime import provenance, surroundings
 from formats import export_card, sealed
-from formats.atomic import sha256_file, sync_folder, write_bytes
+from formats.atomic import alive, sha256_file, sync_folder, write_bytes
 from formats.errors import FormatError
 from formats.export_card import CARD, ExportCard, Layout
 from formats.motion_npz import CHANNELS as CHANNEL_COLUMNS
@@ -191,18 +191,10 @@ def _sweep(out: Path) -> None:
     """Remove what a killed export of this output left beside it."""
     for path in out.parent.glob(f"{out.name}*.tmp-*"):
         found = _STAGE.search(path.name)
-        if found and path.name in (f"{out.name}{found[0]}", f"{out.name}.old{found[0]}") and not _alive(int(found[1])):
+        if found is None or path.name not in (f"{out.name}{found[0]}", f"{out.name}.old{found[0]}"):
+            continue
+        if (pid := int(found[1])) == os.getpid() or not alive(pid):
             shutil.rmtree(path, ignore_errors=True)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return pid != os.getpid()
 
 
 def _sync(folder: Path) -> None:

@@ -5,25 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from choreo_cli.errors import ChoreoError, UnavailableError
 from choreo_cli.generate.generate_job import How, cfg_record, dance, entry_and_files, music_root, named
 from choreo_cli.generate.heard import Heard, hear
 from choreo_cli.generate.sampling import Sampler
+from choreo_cli.motion.retarget_plan import Folder
 from formats.errors import FormatError
 
 LEFT_OUT = "left_out.jsonl"
-
-
-class Folder(Protocol):
-    """Where results go; `choreo_cli.outputs.OutputFolder` is one."""
-
-    path: Path
-    created_by: dict[str, Any]
-
-    def add(self, role: str, relative: str, sha256: str) -> None: ...
-    def write(self, role: str, relative: str, data: bytes) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

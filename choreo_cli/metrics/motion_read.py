@@ -133,13 +133,9 @@ def _of_manifest(
     on_progress: Callable[..., None] | None,
 ) -> None:  # fmt: skip
     from formats.atomic import sha256_file
-    from formats.manifest import resolve_roots, safe_join
+    from formats.manifest import find_file, home_and_roots, safe_join
 
-    folders = resolve_roots(manifest, dict(roots))
-    own = next((r.id for r in manifest.roots if r.self), next(iter(folders), None))
-    if own is None and manifest.file is None:
-        raise DataError("the manifest names no folder of its clips", hint="read it from its file")
-    base = folders[own] if own is not None else manifest.file.resolve().parent  # type: ignore[union-attr]
+    base, folders = home_and_roots(manifest, roots)
     found.inputs.append({"role": role, "sha256": manifest.sha256, "schema": manifest.schema})
     for k, e in enumerate(manifest.entries):
         try:
@@ -154,24 +150,11 @@ def _of_manifest(
             found.skipped[e["path"]] = _sentence(error)
             continue
         found.clips.append(clip)
-        music = None if e["music"] is None else _music(e["music"], base, folders)
+        music = find_file(e["music"], (base, *folders.values()))
         if music is not None:
             found.music[clip.name] = music
         if on_progress is not None:
             on_progress(k + 1, len(manifest.entries))
-
-
-def _music(path: str, base: Path, folders: Mapping[str, Path]) -> Path | None:
-    from formats.manifest import safe_join
-
-    for folder in (base, *folders.values()):
-        try:
-            there = safe_join(folder, path)
-        except FormatError:
-            continue
-        if there.is_file():
-            return there
-    return None
 
 
 def _of_folder(

@@ -122,13 +122,9 @@ def _manifest(path: Path) -> Manifest | None:
 
 def _of_manifest(manifest: Manifest, roots: Mapping[str, str]) -> list[Item]:
     from formats.atomic import sha256_file
-    from formats.manifest import resolve_roots, safe_join
+    from formats.manifest import find_file, home_and_roots, safe_join
 
-    folders = resolve_roots(manifest, dict(roots))
-    own = next((r.id for r in manifest.roots if r.self), next(iter(folders), None))
-    if own is None and manifest.file is None:
-        raise DataError("the manifest names no folder of its clips", hint="read it from its file")
-    base = folders[own] if own is not None else manifest.file.resolve().parent  # type: ignore[union-attr]
+    base, folders = home_and_roots(manifest, roots)
     found = []
     for e in manifest.entries:
         path = safe_join(base, e["path"])
@@ -137,22 +133,9 @@ def _of_manifest(manifest: Manifest, roots: Mapping[str, str]) -> list[Item]:
         if sha256_file(path) != e["sha256"]:
             raise DataError(f"{path} is not what its manifest says", hint="run the command that made it again")
         fps = None if e["layout"] in ("choreo25", "bvh") else float(e["fps"])
-        music = _beside(e["music"], [base, *folders.values()])
+        music = find_file(e["music"], (base, *folders.values()))
         found.append(Item(path, e["path"], Path(e["path"]).stem, e["sha256"], base, fps, e, music))
     return found
-
-
-def _beside(path: str | None, folders: Sequence[Path]) -> Path | None:
-    from formats.manifest import safe_join
-
-    for folder in folders if path is not None else ():
-        try:
-            there = safe_join(folder, str(path))
-        except FormatError:
-            continue
-        if there.is_file():
-            return there
-    return None
 
 
 def _unique(items: Sequence[Item]) -> list[Item]:

@@ -251,15 +251,9 @@ def _own_folder(manifest: Manifest, roots: Mapping[str, str]) -> Path:
 
 
 def _root(manifest: Manifest, name: str, overrides: Mapping[str, str]) -> Path:
-    from formats.manifest import resolve_roots
+    from choreo_cli.training.source import root_of
 
-    known = {r.id for r in manifest.roots}
-    if name in overrides:
-        folder = Path(overrides[name])
-    elif name in known:
-        folder = resolve_roots(manifest, {k: v for k, v in overrides.items() if k in known})[name]
-    else:
-        raise NoInputError(f"the run does not say where its root {name} lies", hint=f"give --root {name}=DIR")
+    folder = root_of(manifest, name, overrides)
     if not folder.is_dir():
         raise NoInputError(f"no folder {folder}", hint=f"say where it lies: --root {name}=DIR")
     return folder

@@ -130,6 +130,16 @@ def seeds_of(text: str, only: int | None, seed: int) -> list[int]:
     return found
 
 
+def texts(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Settings as `--set KEY=VALUE` writes them."""
+    return {k: str(v).lower() if isinstance(v, bool) else str(v) for k, v in settings.items()}
+
+
+def set_words(settings: Mapping[str, Any]) -> list[str]:
+    """Settings as words of a command line."""
+    return [word for key, value in texts(settings).items() for word in ("--set", f"{key}={value}")]
+
+
 def _value(text: str) -> Any:
     """Text as it is, a list or a table as JSON."""
     if not text.startswith(("[", "{")):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from choreo_cli.errors import NoInputError
+from formats.manifest import Manifest, resolve_roots
 
 # Files that are opened without a manifest: a pack, a frames Parquet, preferences.
 PLAIN = ("pack.json", "frames.parquet", "preferences.parquet")
@@ -40,6 +41,20 @@ def manifest_of(source: Path, reads: Sequence[str]) -> Path | None:
             f"the training in {source} is not finished", hint="give its own command again: it goes on from there"
         )
     return next((file for file in others if file.is_file()), None)
+
+
+def root_of(manifest: Manifest, name: str, overrides: Mapping[str, str]) -> Path:
+    """Where a root that a run's manifest names lies now; an override may also name one that the manifest lacks.
+
+    Raises:
+        NoInputError: neither says.
+    """
+    known = {r.id for r in manifest.roots}
+    if name in overrides:
+        return Path(overrides[name])
+    if name in known:
+        return resolve_roots(manifest, {k: v for k, v in overrides.items() if k in known})[name]
+    raise NoInputError(f"the run does not say where its root {name} lies", hint=f"give --root {name}=DIR")
 
 
 def stands_alone(module: Any, config: Any, options: Mapping[str, Any]) -> bool:

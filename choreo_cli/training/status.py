@@ -13,7 +13,7 @@ from typing import Any
 
 from choreo_cli.errors import ExitCode, NoInputError
 from formats import status
-from formats.atomic import LOCK_NAME
+from formats.atomic import LOCK_NAME, alive
 from formats.columns import STATUS
 from formats.errors import FormatError
 from formats.status import Status
@@ -138,10 +138,4 @@ def _is_gone(folder: Path, pid: int) -> bool:
     holder = _HOLDER.match(text)
     if holder is None or int(holder[1]) != pid or holder[2] != socket.gethostname():
         return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except (PermissionError, OverflowError):
-        return False
-    return False
+    return not alive(pid)

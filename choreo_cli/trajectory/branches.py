@@ -10,7 +10,8 @@ import msgspec
 from msgspec import Meta
 
 from choreo_cli.errors import ConfigError, NoInputError, UsageError
-from choreo_cli.trajectory.video_config import VideoConfig, changed, texts
+from choreo_cli.training.settings import texts
+from choreo_cli.trajectory.video_config import VideoConfig, changed
 from formats.config_text import known_keys, mapping
 from formats.errors import ConfigFileError
 

@@ -340,7 +340,7 @@ def train_command(branch: str, runs: Sequence[Trained]) -> str:
     """The command that trains a branch again, into `runs/BRANCH`."""
     import shlex
 
-    from choreo_cli.trajectory.video_config import set_words
+    from choreo_cli.training.settings import set_words
 
     sets = set_words(settings_of(runs[0]))
     seeds = ",".join(str(r.seed) for r in runs)

@@ -16,11 +16,11 @@ from choreo_cli.errors import ChoreoError, DataError, ExitCode
 from choreo_cli.training.job import NOT_DECIDING, RunFolder
 from choreo_cli.training.runlog import STATUS, Heartbeat
 from choreo_cli.training.seeds import RUN, folder_of
+from choreo_cli.training.settings import set_words
 from choreo_cli.training.sync import Sync
 from choreo_cli.trajectory import interim
 from choreo_cli.trajectory.branches import Branch, settings_of
 from choreo_cli.trajectory.parallel import Crew, Task, child_env, slots_of, thread_budget
-from choreo_cli.trajectory.video_config import set_words
 from formats import atomic, status
 from formats.errors import FormatError
 from formats.manifest import Manifest, decode

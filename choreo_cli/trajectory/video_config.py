@@ -63,13 +63,3 @@ def changed(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Those of some settings that the recipe has, with another value."""
     usual = msgspec.to_builtins(VideoConfig())
     return {k: v for k, v in settings.items() if k in usual and v != usual[k]}
-
-
-def texts(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Settings as `--set KEY=VALUE` writes them."""
-    return {k: str(v).lower() if isinstance(v, bool) else str(v) for k, v in settings.items()}
-
-
-def set_words(settings: Mapping[str, Any]) -> list[str]:
-    """Settings as words of a command line."""
-    return [word for key, value in texts(settings).items() for word in ("--set", f"{key}={value}")]
