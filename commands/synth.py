@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,10 +10,11 @@ import typer
 from choreo_cli import options, streams
 from choreo_cli.errors import ExitCode, UsageError
 from commands.synth_motions import motions
+from commands.synth_out import Made, numbers, write
 from commands.synth_trajectories import trajectories
 
 if TYPE_CHECKING:
-    from choreo_cli.sessions.synth import SynthOptions
+    from choreo_cli.progress import Progress
 
 app = options.app()
 EXITS = (ExitCode.CANTCREAT, ExitCode.IO, ExitCode.TEMPFAIL)
@@ -83,7 +83,10 @@ def sessions(
     meta.json, metadata.json, poses.jsonl, heart_rate.csv, device.wav (with --scratch-snr) and truth/. Session N depends
     on the seed and N alone, so more sessions leave the first ones as they were.
     """
-    from choreo_cli.sessions.synth import SynthOptions
+    from dataclasses import asdict
+
+    from choreo_cli.runtime import core_count
+    from choreo_cli.sessions.synth import SynthOptions, write_sessions
 
     asked = SynthOptions(
         sessions=count, minutes=minutes, bpm=numbers("--bpm", bpm), seed=seed, hr_tau_s=hr_tau, decoupled=decoupled,
@@ -91,37 +94,18 @@ def sessions(
         material=not frames_only, pose_fps=pose_fps, pose_noise_m=pose_noise, offset_s=numbers("--offset-s", offset_s),
         drift_ppm=numbers("--drift-ppm", drift_ppm), scratch_snr_db=scratch_snr,
     )  # fmt: skip
-    shared: dict[str, Any] = {"jobs": jobs, "force": force, "wait": wait, "quiet": quiet, "log": log_json}
-    doc, keep = _write(asked, out, **shared)
+
+    def make(_: dict[str, Any], bar: Progress) -> Made:
+        made = write_sessions(asked, out, bar, jobs=core_count(jobs))
+        names = made.files.items()
+        return made.entries, (("frames" if n.endswith(".parquet") else "recording", n, sha) for n, sha in names)
+
+    doc, keep = write("sessions", make, asdict(asked), seed, out, force=force, wait=wait, quiet=quiet, log=log_json)
     streams.emit(doc, partial(sessions_table, doc), out=None, json=json, as_table=table, keep=keep)
     return int(ExitCode.OK)
 
 
 app.command()(trajectories)
-
-
-def _write(
-    asked: SynthOptions, out: Any, *, jobs: int, force: bool, wait: float, quiet: bool, log: Any
-) -> tuple[bytes, str]:
-    from dataclasses import asdict
-
-    from choreo_cli.outputs import output_folder
-    from choreo_cli.progress import Progress
-    from choreo_cli.runtime import core_count, provenance
-    from choreo_cli.sessions.synth import write_sessions
-
-    made_by = provenance("synth sessions", asdict(asked), [], seed=asked.seed)
-    with (
-        output_folder(out, "sessions", made_by, wait_s=wait) as folder,
-        Progress("synth sessions", quiet=quiet, log=log) as bar,
-    ):
-        before = folder.begin(force)
-        if before is not None:
-            return before, folder.already
-        made = write_sessions(asked, out, bar, jobs=core_count(jobs))
-        for name, sha in made.files.items():
-            folder.add("frames" if name.endswith(".parquet") else "recording", name, sha)
-        return folder.finish(made.entries, ExitCode.OK, sys.argv[1:]), f"kept in {out}; see {out / 'sessions.json'}"
 
 
 def sessions_table(document: bytes) -> list[str]:
@@ -135,14 +119,6 @@ def sessions_table(document: bytes) -> list[str]:
         for e in decode(document).entries
     ]  # fmt: skip
     return streams.columns(rows, header)
-
-
-def numbers(option: str, text: str) -> tuple[float, ...]:
-    """`92,120` as numbers. Raises UsageError naming the option."""
-    try:
-        return tuple(float(part) for part in text.split(",") if part.strip())
-    except ValueError:
-        raise UsageError(f"{option} {text!r} is not a list of numbers", hint="separate them by commas") from None
 
 
 def fractions(values: list[str]) -> tuple[tuple[str, float], ...]:

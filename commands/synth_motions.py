@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from choreo_cli import options, streams
-from choreo_cli.errors import ExitCode, UsageError
+from choreo_cli.errors import ExitCode
+from commands.synth_out import Made, numbers, write
 
 if TYPE_CHECKING:
-    from choreo_cli.motion.dancer_set import DanceSetOptions
+    from choreo_cli.progress import Progress
 
 
 def motions(
@@ -42,45 +42,22 @@ def motions(
     tempo, beats and phrases. Moves land on the beat, their size follows the music's energy and their figures its
     phrases; tempo, phase and form are drawn anew for every clip. Clip N depends on the seed and N alone.
     """
-    from choreo_cli.motion.dancer_set import DanceSetOptions, check_options
-
-    names = tuple(s.strip() for s in styles.split(",") if s.strip())
-    asked = DanceSetOptions(count, seconds, fps, _tempi(bpm), names, seed)
-    check_options(asked)
-    doc, keep = _write(asked, out, jobs=jobs, force=force, wait=wait, quiet=quiet, log=log_json)
-    streams.emit(doc, partial(_rows, doc), out=None, json=json, as_table=table, keep=keep)
-    return int(ExitCode.OK)
-
-
-def _tempi(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(",") if part.strip())
-    except ValueError:
-        raise UsageError(f"--bpm {text!r} is not a list of numbers", hint="separate them by commas") from None
-
-
-def _write(
-    asked: DanceSetOptions, out: Any, *, jobs: int, force: bool, wait: float, quiet: bool, log: Any
-) -> tuple[bytes, str]:
     from dataclasses import asdict
 
-    from choreo_cli.motion.dancer_set import write_dances
-    from choreo_cli.outputs import output_folder
-    from choreo_cli.progress import Progress
-    from choreo_cli.runtime import core_count, provenance
+    from choreo_cli.motion.dancer_set import DanceSetOptions, check_options, write_dances
+    from choreo_cli.runtime import core_count
 
-    made_by = provenance("synth motions", asdict(asked), [], seed=asked.seed)
-    with (
-        output_folder(out, "motions", made_by, wait_s=wait) as folder,
-        Progress("synth motions", quiet=quiet, log=log) as bar,
-    ):
-        before = folder.begin(force)
-        if before is not None:
-            return before, folder.already
+    names = tuple(s.strip() for s in styles.split(",") if s.strip())
+    asked = DanceSetOptions(count, seconds, fps, numbers("--bpm", bpm), names, seed)
+    check_options(asked)
+
+    def make(_: dict[str, Any], bar: Progress) -> Made:
         entries, files = write_dances(asked, out, bar, jobs=core_count(jobs))
-        for name, (role, sha) in files.items():
-            folder.add(role, name, sha)
-        return folder.finish(entries, ExitCode.OK, sys.argv[1:]), f"kept in {out}; see {out / 'motions.json'}"
+        return entries, ((role, name, sha) for name, (role, sha) in files.items())
+
+    doc, keep = write("motions", make, asdict(asked), seed, out, force=force, wait=wait, quiet=quiet, log=log_json)
+    streams.emit(doc, partial(_rows, doc), out=None, json=json, as_table=table, keep=keep)
+    return int(ExitCode.OK)
 
 
 def _rows(document: bytes) -> list[str]:

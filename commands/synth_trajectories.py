@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,9 +9,10 @@ import typer
 
 from choreo_cli import options, streams
 from choreo_cli.errors import ExitCode
+from commands.synth_out import Made, write
 
 if TYPE_CHECKING:
-    from choreo_cli.trajectory.sets import SetOptions
+    from choreo_cli.progress import Progress
 
 
 def trajectories(
@@ -43,38 +43,23 @@ def trajectories(
     views for train, val, test and grid. Curves are split before they are augmented. A video is drawn from its row when
     it is needed; --materialize keeps the test videos beside.
     """
-    from choreo_cli.trajectory.sets import SetOptions, check_options
-
-    asked = SetOptions(num=num, test=test, grid=grid, seed=seed, size=size, size_cue=size_cue, augment=augment)
-    check_options(asked)
-    doc, keep = _write(asked, out, materialize, force=force, wait=wait, quiet=quiet, log=log_json)
-    streams.emit(doc, partial(set_table, doc), out=None, json=json, as_table=table, keep=keep)
-    return int(ExitCode.OK)
-
-
-def _write(
-    asked: SetOptions, out: Any, freeze: bool, *, force: bool, wait: float, quiet: bool, log: Any
-) -> tuple[bytes, str]:
     from dataclasses import asdict
     from json import dumps
 
-    from choreo_cli.outputs import output_folder
-    from choreo_cli.progress import Progress
-    from choreo_cli.runtime import provenance
-    from choreo_cli.trajectory.sets import write_set
+    from choreo_cli.trajectory.sets import SetOptions, check_options, write_set
 
-    made_by = provenance("synth trajectories", {**asdict(asked), "materialize": freeze}, [], seed=asked.seed)
-    with (
-        output_folder(out, "trajectories", made_by, wait_s=wait) as folder,
-        Progress("synth trajectories", quiet=quiet, log=log) as bar,
-    ):
-        before = folder.begin(force)
-        if before is not None:
-            return before, folder.already
-        made = write_set(asked, out, {"choreo": dumps(made_by, sort_keys=True)}, freeze=freeze, on_progress=bar)
-        for name, sha in made.files.items():
-            folder.add("table", name, sha)
-        return folder.finish(made.entries, ExitCode.OK, sys.argv[1:]), f"kept in {out}; see {out / 'trajectories.json'}"
+    asked = SetOptions(num=num, test=test, grid=grid, seed=seed, size=size, size_cue=size_cue, augment=augment)
+    check_options(asked)
+    params = {**asdict(asked), "materialize": materialize}
+
+    def make(made_by: dict[str, Any], bar: Progress) -> Made:
+        about = {"choreo": dumps(made_by, sort_keys=True)}
+        made = write_set(asked, out, about, freeze=materialize, on_progress=bar)
+        return made.entries, (("table", name, sha) for name, sha in made.files.items())
+
+    doc, keep = write("trajectories", make, params, seed, out, force=force, wait=wait, quiet=quiet, log=log_json)
+    streams.emit(doc, partial(set_table, doc), out=None, json=json, as_table=table, keep=keep)
+    return int(ExitCode.OK)
 
 
 def set_table(document: bytes) -> list[str]:

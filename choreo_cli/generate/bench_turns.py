@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from choreo_cli.metrics.timing import turns
 
 F64 = NDArray[np.float64]
 Job = Callable[[], object]
@@ -41,33 +42,24 @@ class Took(NamedTuple):
 
 
 def in_turns(jobs: Mapping[str, Job], rounds: int, count: int = 1) -> dict[str, Took]:
-    """Times of every job; they take turns, so that a busy moment hits all alike. The first round only warms up.
+    """Times of every job; they take turns (see `turns`), so that a busy moment hits all alike.
 
     Args:
-        jobs: Contestants; who begins moves on by one each round.
+        jobs: Contestants.
         rounds: Rounds that are kept.
         count: Calls of a turn.
     """
-    names = list(jobs)
-    wall: dict[str, list[float]] = {n: [] for n in names}
-    cpu: dict[str, list[float]] = {n: [] for n in names}
-    was_on = gc.isenabled()
-    gc.collect()
-    gc.disable()
-    try:
-        for k in range(rounds + 1):
-            for name in names[k % len(names) :] + names[: k % len(names)]:
-                for _ in range(count):
-                    a, b = time.perf_counter_ns(), time.thread_time_ns()
-                    jobs[name]()
-                    c, d = time.thread_time_ns(), time.perf_counter_ns()
-                    if k:
-                        wall[name].append((d - a) / 1e6)
-                        cpu[name].append((c - b) / 1e6)
-    finally:
-        if was_on:
-            gc.enable()
-    return {n: Took(np.array(wall[n]), np.array(cpu[n])) for n in names}
+    wall: dict[str, list[float]] = {n: [] for n in jobs}
+    cpu: dict[str, list[float]] = {n: [] for n in jobs}
+    for name, kept in turns(jobs, rounds):
+        for _ in range(count):
+            a, b = time.perf_counter_ns(), time.thread_time_ns()
+            jobs[name]()
+            c, d = time.thread_time_ns(), time.perf_counter_ns()
+            if kept:
+                wall[name].append((d - a) / 1e6)
+                cpu[name].append((c - b) / 1e6)
+    return {n: Took(np.array(wall[n]), np.array(cpu[n])) for n in jobs}
 
 
 def matrix_jobs() -> dict[str, Job]:

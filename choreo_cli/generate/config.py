@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import Annotated, Literal
 
 import msgspec
@@ -12,6 +14,7 @@ from choreo_cli.training.config import Count, Positive, Rate, Share, TrainConfig
 
 # A card comes from anywhere: no network of a million blocks is begun.
 Bounded = Annotated[int, Meta(ge=1, le=4096)]
+Weight = Annotated[float, Meta(ge=0)]
 
 CHANNELS = 25
 FRAMES = 64
@@ -80,11 +83,34 @@ class Shape(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         return Size(self.blocks, self.width, self.heads)
 
 
-class MotionConfig(TrainConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What both recipes of the motion network share.
+class DanceConfig(TrainConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What training and distilling a motion network share.
+
+    A run tells its settings in the order of the fields, and a base's fields come first: what stands further back in
+    that order is a field of each subclass, of the same meaning.
 
     Args:
         size: `tiny` (4 blocks of 128) or `full` (8 of 256).
+    """
+
+    batch: Positive = 64
+    decay: bool = True
+    clip: Annotated[float, Meta(ge=0)] = 1.0
+    beta2: Annotated[float, Meta(ge=0, lt=1)] = 0.99
+    size: Literal["tiny", "full"] = "tiny"
+
+
+def check_shares(**shares: float) -> None:
+    """Raise ValueError, with their names, when shares of one whole are more than it."""
+    *names, last = shares
+    if reduce(add, shares.values()) > 1:  # in this order: `sum` rounds otherwise
+        raise ValueError(f"{', '.join(names)} and {last} together are more than 1")
+
+
+class MotionConfig(DanceConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What both recipes of the motion network share.
+
+    Args:
         frames: Frames of a window.
         stride: Frames between windows.
         fps: Frame rate the clips are brought to.
@@ -99,16 +125,10 @@ class MotionConfig(TrainConfig, frozen=True, forbid_unknown_fields=True, kw_only
         val_windows: Validation windows that are judged, at most.
     """
 
-    batch: Positive = 64
     lr: Rate = 1e-3
     warmup: Count = 200
-    decay: bool = True
-    clip: Annotated[float, Meta(ge=0)] = 1.0
     weight_decay: Share = 0.02
-    beta2: Annotated[float, Meta(ge=0, lt=1)] = 0.99
     ema: Share = 0.999
-    checkpoint_s: Annotated[float, Meta(gt=0)] = 60.0
-    size: Literal["tiny", "full"] = "tiny"
     frames: Annotated[int, Meta(ge=8, le=1024)] = FRAMES
     stride: Positive = 16
     fps: Annotated[float, Meta(gt=0, le=1000)] = FPS
@@ -119,14 +139,12 @@ class MotionConfig(TrainConfig, frozen=True, forbid_unknown_fields=True, kw_only
     drop_audio: Share = 0.1
     drop_text: Share = 0.1
     drop_both: Share = 0.1
-    position: Annotated[float, Meta(ge=0)] = 50.0
-    velocity: Annotated[float, Meta(ge=0)] = 1.0
-    contact: Annotated[float, Meta(ge=0)] = 1.0
+    position: Weight = 50.0
+    velocity: Weight = 1.0
+    contact: Weight = 1.0
     structure_clips: Count = 16
     val_windows: Positive = 256
 
     def __post_init__(self) -> None:
-        if self.inbetween + self.predict > 1:
-            raise ValueError("inbetween and predict together are more than 1")
-        if self.drop_audio + self.drop_text + self.drop_both > 1:
-            raise ValueError("drop_audio, drop_text and drop_both together are more than 1")
+        check_shares(inbetween=self.inbetween, predict=self.predict)
+        check_shares(drop_audio=self.drop_audio, drop_text=self.drop_text, drop_both=self.drop_both)

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from choreo_cli.training.config import Count, Positive, Rate, Share, TrainConfig
+from choreo_cli.generate.config import DanceConfig, Weight, check_shares
+from choreo_cli.training.config import Count, Positive, Rate, Share
 
 METHODS: dict[str, tuple[str, str]] = {
     "consistency": (
@@ -25,11 +26,10 @@ STEPS = (1, 2, 4)  # what a student is judged at
 LADDER = (2, 4, 8, 16, 32, 64, 128)
 
 
-class DistillConfig(TrainConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the three methods share. Frames, rate and audio features are the teacher's.
+class DistillConfig(DanceConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the three methods share. The size is the student's; frames, rate and audio features are the teacher's.
 
     Args:
-        size: `tiny` (4 blocks of 128) or `full` (8 of 256) for the student.
         start: `teacher`: begin with its weights where the sizes agree; `fresh`: never.
         guidance: Weight of the music that is built in, 0 for the teacher's own.
         teacher_steps: Steps of the teacher's samples that are learned or compared with, 0 for its own.
@@ -44,15 +44,9 @@ class DistillConfig(TrainConfig, frozen=True, forbid_unknown_fields=True, kw_onl
     """
 
     epochs: Positive = 20
-    batch: Positive = 64
     lr: Rate = 5e-4
     warmup: Count = 50
-    decay: bool = True
-    clip: Annotated[float, Meta(ge=0)] = 1.0
-    beta2: Annotated[float, Meta(ge=0, lt=1)] = 0.99
     ema: Share = 0.99
-    checkpoint_s: Annotated[float, Meta(gt=0)] = 60.0
-    size: Literal["tiny", "full"] = "tiny"
     start: Literal["teacher", "fresh"] = "teacher"
     guidance: Annotated[float, Meta(ge=0, le=20)] = 0.0
     teacher_steps: Annotated[int, Meta(ge=0, le=1000)] = 0
@@ -62,15 +56,14 @@ class DistillConfig(TrainConfig, frozen=True, forbid_unknown_fields=True, kw_onl
     inbetween: Share = 0.2
     predict: Share = 0.2
     drop_audio: Share = 0.1
-    position: Annotated[float, Meta(ge=0)] = 50.0
-    velocity: Annotated[float, Meta(ge=0)] = 1.0
-    contact: Annotated[float, Meta(ge=0)] = 1.0
+    position: Weight = 50.0
+    velocity: Weight = 1.0
+    contact: Weight = 1.0
     structure_clips: Count = 16
     val_windows: Positive = 64
 
     def __post_init__(self) -> None:
-        if self.inbetween + self.predict > 1:
-            raise ValueError("inbetween and predict together are more than 1")
+        check_shares(inbetween=self.inbetween, predict=self.predict)
 
 
 class ConsistencyConfig(DistillConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):

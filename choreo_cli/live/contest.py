@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from choreo_cli.metrics.timing import turns
 
 F64 = NDArray[np.float64]
 Turn = Callable[[int], F64]
@@ -57,25 +58,16 @@ def timed(work: Callable[[int], object], per: int = 1) -> Turn:
 
 
 def in_turns(runs: Mapping[str, Turn], rounds: int, count: int) -> dict[str, F64]:
-    """Durations of every contestant over all rounds; the first round only warms up.
+    """Durations of every contestant over all rounds (see `turns`).
 
     Args:
-        runs: Contestants by name. Who begins moves on by one each round: nobody always follows the same neighbour.
+        runs: Contestants by name.
         rounds: Rounds that are kept.
         count: Times a contestant does its work in a round.
     """
-    names = list(runs)
-    found: dict[str, list[F64]] = {name: [] for name in names}
-    was_on = gc.isenabled()
-    gc.collect()
-    gc.disable()  # as in `timeit`: a collection would fall to whoever is running
-    try:
-        for k in range(rounds + 1):
-            for name in names[k % len(names) :] + names[: k % len(names)]:
-                took = runs[name](count)
-                if k:
-                    found[name].append(took)
-    finally:
-        if was_on:
-            gc.enable()
+    found: dict[str, list[F64]] = {name: [] for name in runs}
+    for name, kept in turns(runs, rounds):
+        took = runs[name](count)
+        if kept:
+            found[name].append(took)
     return {name: np.concatenate(parts) for name, parts in found.items()}

@@ -5,15 +5,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import torch
 from dancing_windows import Windows
+from killed_child import main, slow
 
 from choreo_cli.generate import consistency_recipe_torch, regression_recipe_torch, shortcut_recipe_torch
 from choreo_cli.generate.config import Size
@@ -70,24 +67,10 @@ def small_recipe(
 def trained(folder: Path, method: str, log: Any = lambda _: None, pause_s: float = 0.0, **config: Any) -> Fitted:
     """Prepare and train, slowly if asked."""
     made = small_recipe(method, **config)
-    batch = made.source.batch
-
-    def slowly(rows: Any, epoch: int) -> Any:
-        time.sleep(pause_s)
-        return batch(rows, epoch)
-
-    made.source.batch = slowly  # type: ignore[method-assign]
+    slow(made, pause_s)
     assert made.prepare(folder, "cpu", lambda: False, lambda *_: None)
     return fit(made, folder, identity="small", seed=3, log=log)
 
 
 if __name__ == "__main__":
-    words = json.loads(sys.argv[4])
-
-    def log(record: dict[str, Any]) -> None:
-        with open(sys.argv[2], "a") as file:
-            file.write(json.dumps(record) + "\n")
-
-    fitted = trained(Path(sys.argv[1]), sys.argv[3], log, **words)
-    if fitted.leads:
-        log({"kind": "end", "steps": fitted.steps, "kept": fitted.kept, "pid": os.getpid()})
+    main(trained)

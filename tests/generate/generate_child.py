@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 from dancing_windows import Windows, recipe
+from killed_child import main, slow
 
 from choreo_cli.training.loop import Fitted, fit
 
@@ -22,23 +19,9 @@ def small_recipe(kind: str, **config: Any) -> Any:
 
 def trained(folder: Path, kind: str, log: Any = lambda _: None, pause_s: float = 0.0, **config: Any) -> Fitted:
     made = small_recipe(kind, **config)
-    batch = made.source.batch
-
-    def slowly(rows: Any, epoch: int) -> Any:
-        time.sleep(pause_s)
-        return batch(rows, epoch)
-
-    made.source.batch = slowly
+    slow(made, pause_s)
     return fit(made, folder, identity="small", seed=3, log=log)
 
 
 if __name__ == "__main__":
-    words = json.loads(sys.argv[4])
-
-    def log(record: dict[str, Any]) -> None:
-        with open(sys.argv[2], "a") as file:
-            file.write(json.dumps(record) + "\n")
-
-    fitted = trained(Path(sys.argv[1]), sys.argv[3], log, **words)
-    if fitted.leads:
-        log({"kind": "end", "steps": fitted.steps, "kept": fitted.kept, "pid": os.getpid()})
+    main(trained)

@@ -16,6 +16,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from launching import TOP, TWO, dances, finished, kill, start, wait_for, weights  # noqa: E402
+
 from choreo_cli import app  # noqa: E402
 from choreo_cli.errors import ChoreoError, ExitCode  # noqa: E402
 from choreo_cli.generate.open_model import open_sampler  # noqa: E402
@@ -24,8 +26,6 @@ from choreo_cli.motion.dancer import choreograph, poses, write_score  # noqa: E4
 from formats import motion_npz  # noqa: E402
 from formats.errors import FormatError  # noqa: E402
 
-TOP = Path(__file__).resolve().parents[2]
-TWO = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone")
 SMALL = ("batch=8", "warmup=2", "structure_clips=2", "val_windows=6", "checkpoint_s=0.001")
 METHODS = {"consistency": (), "regression": ("pairs=24",), "shortcut": ()}
 
@@ -33,13 +33,7 @@ METHODS = {"consistency": (), "regression": ("pairs=24",), "shortcut": ()}
 @pytest.fixture(scope="module")
 def motions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of short procedural dances without music."""
-    folder = tmp_path_factory.mktemp("motions")
-    for k in range(4):
-        rng = np.random.default_rng((5, k))
-        score = write_score(np.arange(0.0, 8, 60 / rng.uniform(90, 140)), rng.uniform(0.5, 1.0), rng)
-        joints = poses(choreograph(score, rng, height_m=1.7), np.arange(60) / 30 + 1.0)
-        motion_npz.write(folder / f"d{k}.npz", encode(joints, 30.0))
-    return folder
+    return dances(tmp_path_factory.mktemp("motions"), frames=60)
 
 
 @pytest.fixture(scope="module")
@@ -54,40 +48,6 @@ def teacher(tmp_path_factory: pytest.TempPathFactory, motions: Path) -> Path:
 def words_of(teacher: Path, out: Path, method: str, *changes: str) -> list[str]:
     sets = [w for c in (*SMALL, *METHODS[method], *changes) for w in ("--set", c)]
     return ["distill", str(teacher), "--method", method, *sets, "-o", str(out), "-q"]
-
-
-def start(words: list[str], launcher: tuple[str, ...] = ()) -> subprocess.Popen[str]:
-    kept = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
-    env = {**kept, "PYTHONPATH": str(TOP), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, *launcher, "-m", "choreo_cli", *words], env=env, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
-
-
-def finished(child: subprocess.Popen[str]) -> str:
-    out, err = child.communicate(timeout=240)
-    assert child.returncode == 0, err[-3000:]
-    return out
-
-
-def kill(child: subprocess.Popen[str]) -> None:
-    """End a launcher and its workers, which have sessions of their own; the launcher first, so that it stops none."""
-    workers = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()
-    for pid in (child.pid, *map(int, workers)):
-        os.kill(pid, signal.SIGKILL)
-    child.communicate()
-
-
-def wait_for(child: subprocess.Popen[str], out: Path, steps: int) -> None:
-    deadline, log = time.monotonic() + 180, out / "log.jsonl"
-    while not log.exists() or log.read_text().count('"kind":"step"') < steps:
-        assert time.monotonic() < deadline and child.poll() is None
-        time.sleep(0.01)
-
-
-def weights(out: Path) -> bytes:
-    return (out / "model.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Callable
 
-from choreo_cli.metrics.timing import best_in_turns, in_turns
+import pytest
+
+from choreo_cli.metrics.timing import best_in_turns, in_turns, turns
 
 
 class Machine:
@@ -52,3 +55,21 @@ def test_no_round_is_no_time() -> None:
     assert in_turns({"a": clock.rival("a")}, 0, clock, warm_up=False) == {"a": []}
     assert best_in_turns({"a": clock.rival("a", 1)}, 0, clock) == {"a": math.inf}
     assert in_turns({}, 2, clock) == {}
+
+
+def test_who_begins_moves_on_and_the_first_round_is_not_kept() -> None:
+    assert "".join(name if kept else name.upper() for name, kept in turns("abc", 3)) == "ABCbcacababc"
+    assert list(turns("ab", 0)) == [("a", False), ("b", False)] and list(turns("", 2)) == []
+
+
+@pytest.mark.parametrize("was_on", [True, False])
+def test_nothing_is_collected_during_turns_and_it_is_as_before_then(was_on: bool) -> None:
+    (gc.enable if was_on else gc.disable)()
+    try:
+        assert [gc.isenabled() for _ in turns("ab", 1)] == [False] * 4 and gc.isenabled() is was_on
+        with pytest.raises(KeyError):
+            for name, _ in turns("ab", 1):
+                raise KeyError(name)
+        assert gc.isenabled() is was_on
+    finally:
+        gc.enable()
