@@ -111,6 +111,8 @@ class MotionConfig(DanceConfig, frozen=True, forbid_unknown_fields=True, kw_only
     """What both recipes of the motion network share.
 
     Args:
+        batch, lr: On 512 synthetic dances, 27 minutes of one core, Tiny: 32 at .002 end at a held-out error of .109, 64
+            at .001 at .131.
         frames: Frames of a window.
         stride: Frames between windows.
         fps: Frame rate the clips are brought to.
@@ -125,7 +127,8 @@ class MotionConfig(DanceConfig, frozen=True, forbid_unknown_fields=True, kw_only
         val_windows: Validation windows that are judged, at most.
     """
 
-    lr: Rate = 1e-3
+    batch: Positive = 32
+    lr: Rate = 2e-3
     warmup: Count = 200
     weight_decay: Share = 0.02
     ema: Share = 0.999
