@@ -22,7 +22,7 @@ EXITS = (
     ExitCode.IO, ExitCode.CONFIG,
 )  # fmt: skip
 EXAMPLES = (
-    ("choreo train rps dataset --epochs 1 -o rps | choreo train mapper - --epochs 1 -o mapper"
+    ("choreo train rps dataset --epochs 1 -o rps | choreo train mapper - --set steps=50 -o mapper"
      " | choreo evaluate groove - --no-gate -o groove.json", "From frames to a judged mapper"),
     ("choreo synth sessions --sessions 3 --minutes 0.5 --bpm 127 --seed 9 --frames-only -q -o others > others.json;"
      " choreo evaluate groove mapper --against others --no-gate", "The negative control: every gate has to fail"),

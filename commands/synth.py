@@ -23,9 +23,15 @@ EXAMPLES = (
         "choreo synth sessions --sessions 5 --minutes 3 --bpm 120 --seed 0 -o demo",
         "Five sessions with their recordings",
     ),
-    ("choreo synth sessions -o demo >/dev/null; choreo discover demo | choreo pair -o paired", "Pair them again"),
-    ("choreo synth sessions --offset-s 0.12 --drift-ppm 80 --scratch-snr 5 -o hard", "Clocks that are wrong"),
-    ("choreo synth sessions --decoupled -o control", "The negative control of every metric"),
+    (
+        "choreo synth sessions --minutes 1 -o demo >/dev/null; choreo discover demo | choreo pair -o paired",
+        "Pair them again",
+    ),
+    (
+        "choreo synth sessions --minutes 1 --offset-s 0.12 --drift-ppm 80 --scratch-snr 5 -o hard",
+        "Clocks that are wrong",
+    ),
+    ("choreo synth sessions --minutes 1 --decoupled -o control", "The negative control of every metric"),
     ("choreo synth motions --clips 8 --seconds 5 -o dances", "Dances with their music, to train on"),
     ("choreo synth trajectories --num 40 --test 40 --grid 4 -o curves", "Curves in space and the rows of their videos"),
 )

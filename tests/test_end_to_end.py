@@ -27,7 +27,7 @@ def test_from_nothing_to_a_judged_performance(choreo: Choreo, tmp_path: Path) ->
     shape = ("--sessions", 4, "--minutes", 0.5, "--bpm", "92,120", "--frames-only")
     sessions = done("synth", "sessions", *shape, "-o", "sessions", "-q")
     rps = done("train", "rps", "-", "--epochs", 2, "-q", "-o", "rps", input=sessions)
-    mapper = done("train", "mapper", "-", "--epochs", 2, "-q", "-o", "mapper", input=rps)
+    mapper = done("train", "mapper", "-", "--epochs", 2, "--set", "steps=60", "-q", "-o", "mapper", input=rps)
     assert decode(mapper, source="mapper").entries[0]["parents"][0]["sha256"]
     played = done(
         "run-live", "--checkpoint", "mapper", "--source", "sessions", "--session", "session-0003", "--speed", "max",

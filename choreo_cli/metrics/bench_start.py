@@ -83,11 +83,11 @@ def heavy_modules(folder: Path, lines: Sequence[Sequence[str]]) -> dict[str, Any
     """How many heavy packages the help pages load, all of them together."""
     seen: dict[str, list[str]] = {}
     most = 0
-    for line in lines:
-        told = folder / "imports.txt"
-        page = choreo(*line, "--help")
-        rounds([Program([page.argv[0], "-X", "importtime", *page.argv[1:]], stderr=told)], 1)
-        loaded = imported(told.read_text(encoding="utf-8"))
+    told = [folder / f"imports-{k}.txt" for k in range(len(lines))]
+    pages = [choreo(*line, "--help").argv for line in lines]
+    rounds([Program([p[0], "-X", "importtime", *p[1:]], stderr=to) for p, to in zip(pages, told, strict=True)], 1)
+    for line, to in zip(lines, told, strict=True):
+        loaded = imported(to.read_text(encoding="utf-8"))
         most = max(most, len(loaded))
         for name in sorted({m.split(".")[0] for m in loaded} & set(HEAVY)):
             seen.setdefault(name, []).append(" ".join(["choreo", *line]))

@@ -7,7 +7,7 @@ from typing import Any
 # module -> what it is called with for --quick, and the rows it measures with what they mean
 SUITES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
     "choreo_cli.metrics.bench_start": (
-        {"count": 3},
+        {"count": 1},
         {
             "data.start_help": "slowest help page against a bare typer program; one row more for each page",
             "data.start_modules": "heavy packages that help pages load",
@@ -21,7 +21,7 @@ SUITES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
         },
     ),
     "choreo_cli.audio.bench": (
-        {"seconds": 20.0, "repeats": 1},
+        {"seconds": 10.0, "repeats": 1},
         {
             "data.audio_mp3": "MP3 to mel, chroma, MFCC, onset and beats against a plain librosa script",
             "data.audio_features": "the same with decoding apart",

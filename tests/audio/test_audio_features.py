@@ -1,4 +1,7 @@
-"""Features against librosa's, and the properties a blocked pass must not break."""
+"""Features against librosa's, and the properties a blocked pass must not break.
+
+All that is compared with librosa stands here: what it compiles takes 20 s, once in the process of one file.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from choreo_cli.audio import bench
+from choreo_cli.audio import dance_features as df
 from choreo_cli.audio.features import BLOCK, DEFAULT, FINE, Params, extract
 from choreo_cli.audio.filterbank import chroma_bank, dct_ii, hz_to_mel, mel_bank, mel_edges, mel_to_hz
+from choreo_cli.audio.render import RATE as RENDERED
 from choreo_cli.audio.render import render_track
 from choreo_cli.errors import DataError
+from formats.metrics import validate
 
 F32 = NDArray[np.float32]
 RATE = DEFAULT.rate
+FPS = 30
 
 
 @pytest.fixture(scope="module")
@@ -129,3 +137,36 @@ def test_the_cache_key_follows_the_parameters() -> None:
     assert Params().digest == DEFAULT.digest and len(DEFAULT.digest) == 16
     assert Params(hop=256).digest != DEFAULT.digest
     assert BLOCK * DEFAULT.n_fft * 4 <= 2**20
+
+
+def test_the_features_of_a_dance_are_those_of_librosa(librosa) -> None:  # type: ignore[no-untyped-def]
+    soxr = pytest.importorskip("soxr")
+    track = render_track(np.arange(0.5, 12, 60 / 124), 0.8, 12.0, np.random.default_rng(0))
+    y, sr = soxr.resample(track, RENDERED, 512 * FPS, quality="HQ"), 512 * FPS
+    found = df.dance_features(track, RENDERED, FPS)
+    onset = librosa.onset.onset_strength(y=y, sr=sr)
+    np.testing.assert_allclose(found[:, df.ONSET], onset, atol=1e-4)
+    np.testing.assert_allclose(found[:, df.MFCC], librosa.feature.mfcc(y=y, sr=sr, n_mfcc=20).T, atol=5e-3)
+    np.testing.assert_allclose(found[:, df.CHROMA], librosa.feature.chroma_stft(y=y, sr=sr, tuning=0.0).T, atol=1e-5)
+    for fps in (30, 60, 120):
+        rule = df.peak_rule(fps)
+        scaled = (onset - onset.min()) / (onset.max() - onset.min())
+        theirs = librosa.util.peak_pick(
+            scaled, pre_max=rule.pre_max, post_max=rule.post_max, pre_avg=rule.pre_avg, post_avg=rule.post_avg,
+            delta=rule.delta, wait=rule.wait,
+        )  # fmt: skip
+        assert np.array_equal(df.onset_peaks(onset, rule), theirs)
+        assert len(theirs) > 10
+
+
+def test_a_bench_beside_librosa_has_its_entries(librosa) -> None:  # type: ignore[no-untyped-def]
+    entries = bench.bench(seconds=12.0, repeats=1)
+    for e in entries:
+        validate(e)
+    whole, apart, mel = entries
+    assert [e["name"] for e in entries] == ["data.audio_mp3", "data.audio_features", "data.audio_mel_error"]
+    for e in (whole, apart):
+        assert e["baseline"]["name"] == "plain librosa script" and e["floor"]["value"] < e["value"]
+        # The goals are judged on long files by the bench; a wide margin keeps this free of chance.
+        assert e["ratio"] > 2.0
+    assert mel["pass"] is True and mel["value"] < 1e-5

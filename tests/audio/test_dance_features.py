@@ -21,26 +21,6 @@ def music() -> np.ndarray:
     return render_track(np.arange(0.5, 12, 60 / 124), 0.8, 12.0, np.random.default_rng(0))
 
 
-def test_the_features_are_those_of_librosa(music: np.ndarray) -> None:
-    librosa = pytest.importorskip("librosa")
-    soxr = pytest.importorskip("soxr")
-    y, sr = soxr.resample(music, RATE, 512 * FPS, quality="HQ"), 512 * FPS
-    found = df.dance_features(music, RATE, FPS)
-    onset = librosa.onset.onset_strength(y=y, sr=sr)
-    np.testing.assert_allclose(found[:, df.ONSET], onset, atol=1e-4)
-    np.testing.assert_allclose(found[:, df.MFCC], librosa.feature.mfcc(y=y, sr=sr, n_mfcc=20).T, atol=5e-3)
-    np.testing.assert_allclose(found[:, df.CHROMA], librosa.feature.chroma_stft(y=y, sr=sr, tuning=0.0).T, atol=1e-5)
-    for fps in (30, 60, 120):
-        rule = df.peak_rule(fps)
-        scaled = (onset - onset.min()) / (onset.max() - onset.min())
-        theirs = librosa.util.peak_pick(
-            scaled, pre_max=rule.pre_max, post_max=rule.post_max, pre_avg=rule.pre_avg, post_avg=rule.post_avg,
-            delta=rule.delta, wait=rule.wait,
-        )  # fmt: skip
-        assert np.array_equal(df.onset_peaks(onset, rule), theirs)
-        assert len(theirs) > 10
-
-
 @pytest.mark.parametrize("fps", [20, 29.97, 30, 60])
 def test_clicks_fall_on_their_frames_at_any_rate(fps: float) -> None:
     beats = np.arange(0.5, 11.5, 0.5)

@@ -21,7 +21,7 @@ from formats import status as heartbeat
 
 pytest.importorskip("torch")
 TOP = Path(__file__).resolve().parents[2]
-SLOW = ("--set", "slow_ms=40", "--set", "checkpoint_s=0.2", "--epochs", "6")
+LONG = ("--set", "checkpoint_s=0.2", "--epochs", "6")
 SAME = ("model.safetensors", "log.jsonl", "metrics.json", "model.json")
 Toy = Callable[..., subprocess.CompletedProcess[bytes]]
 
@@ -70,10 +70,11 @@ def toy(surroundings: dict[str, str], sessions: Path, tmp_path: Path) -> Toy:
 
 def begin(surroundings: dict[str, str], sessions: Path, out: Path, *more: str) -> subprocess.Popen[bytes]:
     """A slow toy training that has written its first checkpoint and some steps after it."""
-    words = ["train", "toy", str(sessions), "-o", str(out), *SLOW, *more]
+    words = ["train", "toy", str(sessions), "-o", str(out), *LONG, *more]
     p = subprocess.Popen(
-        [sys.executable, "-m", "choreo_cli", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=surroundings
-    )
+        [sys.executable, "-m", "choreo_cli", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env={**surroundings, "TOY_SLOW_MS": "40"},
+    )  # fmt: skip
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and p.poll() is None:
         log = out / "log.jsonl"
@@ -104,9 +105,9 @@ def assert_equal_runs(a: Path, b: Path) -> None:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, surroundings: dict[str, str], sessions: Path) -> Path:
-    """The slow toy training, run without a break."""
+    """The long toy training, run without a break."""
     out = tmp_path_factory.mktemp("whole") / "run"
-    words = ["train", "toy", str(sessions), "-o", str(out), *SLOW, "-q"]
+    words = ["train", "toy", str(sessions), "-o", str(out), *LONG, "-q"]
     done = subprocess.run(
         [sys.executable, "-m", "choreo_cli", *words], capture_output=True, env=surroundings, timeout=120, check=False
     )
@@ -143,7 +144,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     p.kill()
     p.communicate()
     assert heartbeat.read(tmp_path / "run" / "status.json").state == "running"
-    done = toy("-o", "run", *SLOW)
+    done = toy("-o", "run", *LONG)
     assert done.returncode == 0 and re.search(rb"going on from step \d+ of 60", done.stderr), done.stderr
     assert_equal_runs(whole, tmp_path / "run")
     assert not (tmp_path / "run" / "state").exists() and not list((tmp_path / "run").glob(".*.tmp"))
@@ -163,7 +164,7 @@ def test_a_signal_leaves_a_checkpoint(
     for folder in ("run", "copy"):
         assert heartbeat.read(tmp_path / folder / "status.json").state == "stopped"
     if name == "SIGTERM":
-        done = toy("-o", "run", *SLOW)
+        done = toy("-o", "run", *LONG)
         assert done.returncode == 0, done.stderr
         assert_equal_runs(whole, tmp_path / "run")
 
@@ -172,14 +173,14 @@ def test_resume_no_begins_again(toy: Toy, surroundings: dict[str, str], sessions
     p = begin(surroundings, sessions, tmp_path / "run")
     p.kill()
     p.communicate()
-    done = toy("-o", "run", *SLOW, "--resume", "no", "--set", "slow_ms=40")
+    done = toy("-o", "run", *LONG, "--resume", "no")
     assert done.returncode == 0 and b"going on" not in done.stderr
 
 
 def test_a_locked_run_is_75(surroundings: dict[str, str], sessions: Path, tmp_path: Path, toy: Toy) -> None:
     p = begin(surroundings, sessions, tmp_path / "run")
     p.send_signal(signal.SIGSTOP)
-    late = toy("-o", "run", *SLOW)
+    late = toy("-o", "run", *LONG)
     p.kill()
     p.communicate()
     assert late.returncode == ExitCode.TEMPFAIL and f"pid {p.pid}" in one_line(late.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,12 +23,11 @@ TAKES = ("split", "latents")
 
 
 class Config(TrainConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Settings of the toy; `slow_ms` stretches a step so that it can be stopped in the middle."""
+    """Settings of the toy. TOY_SLOW_MS in the environment stretches a step: then it can be stopped in the middle."""
 
     epochs: Positive = 3
     batch: Positive = 16
     width: Positive = 4
-    slow_ms: float = 0.0
     fail_at: int = -1
     nan_at: int = -1
     taps: tuple[int, ...] = (1, 2)
@@ -60,8 +60,7 @@ class Toy:
         return nn.Sequential(nn.Linear(3, self.config.width), nn.Tanh(), nn.Linear(self.config.width, 1))
 
     def batch(self, items: Any, epoch: int) -> dict[str, Tensor]:
-        if self.config.slow_ms:
-            time.sleep(self.config.slow_ms / 1000)
+        time.sleep(float(os.environ.get("TOY_SLOW_MS", 0)) / 1000)
         if self.config.fail_at == epoch:
             raise ValueError("a broken recipe")
         if 0 <= self.config.nan_at <= epoch:
