@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from choreo_cli.generate import evaluate_tune
 from choreo_cli.generate.evaluate_arms import Block, Made, Setting, make, slices
 from choreo_cli.generate.evaluate_conditions import STRIDE, Conditions, held_out, music_of, spread
 from choreo_cli.generate.evaluate_models import Tested
+from choreo_cli.metrics import generation_sets
 from choreo_cli.metrics.generation_gates import Arm
 from choreo_cli.metrics.motion_sanity import Sanity, failures
 from formats.manifest import Manifest
@@ -232,9 +234,28 @@ def _tuned(
         return [joined([next(made) for _ in parts]) for _ in settings]
 
     note(f"tuning the guidance of {model.recipe} on {len(windows)} validation windows")
-    chosen, tried = evaluate_tune.tune(first, run, shifts=flow)
+    whole = slices(windows, len(windows))
+    real = [Block(None, "held-out", Setting(0), 0, at, part, asked.cache) for at, part in whole]
+    held = joined(list(_run(real, asked.jobs, on_progress, lambda _: None)))
+    chosen, tried = evaluate_tune.tune(first, run, partial(_far, held, windows.groups), shifts=flow)
     kept = replace(chosen, cfg=chosen.cfg if asked.cfg is None else asked.cfg)
     return replace(kept, shift=kept.shift if asked.shift is None or not flow else asked.shift), tried
+
+
+def _far(held: Made, groups: Sequence[str], made: Made) -> float | None:
+    """Kernel distance of clips to validation windows: kinetic and manual features, each scaled by its real spread."""
+    found = [
+        generation_sets.apart(
+            *_whole(real, groups), drawn[np.isfinite(drawn).all(1)], np.random.default_rng(0), kernel=True
+        ).value
+        for real, drawn in ((held.kinetic, made.kinetic), (held.manual, made.manual))
+    ]  # fmt: skip
+    return None if None in found else float(sum(v for v in found if v is not None))
+
+
+def _whole(features: NDArray[np.float64], groups: Sequence[str]) -> tuple[NDArray[np.float64], list[str]]:
+    rows = np.flatnonzero(np.isfinite(features).all(1))
+    return features[rows], [groups[int(k)] for k in rows]
 
 
 def _run(blocks: Sequence[Block], jobs: int, on_progress: Progress, note: Note) -> Iterator[Made]:

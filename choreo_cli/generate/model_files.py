@@ -121,15 +121,16 @@ def defaults_of(facts: Mapping[str, Any]) -> Defaults:
     return Defaults(int(told["steps"]), str(told["solver"]), guidance_of(told["guidance"]))
 
 
-def torch_forward(net: nn.Module, device: str = "cpu") -> Forward:
-    """A torch network as a callable on float32 arrays."""
+def torch_forward(net: nn.Module, device: str = "cpu", *, exact: bool = False) -> Forward:
+    """A torch network as a callable on float32 arrays; inside it may reckon in float64 (`exact`)."""
     import torch
 
-    net = net.to(device).eval()
+    kind = torch.float64 if exact else torch.float32
+    net = net.to(device, kind).eval()
 
     def forward(*inputs: F32) -> F32:
         with torch.inference_mode():
-            out = net(*(torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in inputs))
+            out = net(*(torch.from_numpy(np.ascontiguousarray(a)).to(device, kind) for a in inputs))
             found: F32 = out.float().cpu().numpy()
         return found
 

@@ -84,7 +84,7 @@ def test_the_command_writes_packages_judged_by_the_reference_executor(
     out = tmp_path / "coreml"
     monkeypatch.setattr(build, "PALETTE_SHARE", 2.0)  # a network this small is mostly names
     with monkeypatch.context() as patch:
-        patch.setattr(build, "PALETTE_ALLOWED", 1e-5)
+        patch.setitem(build.ALLOWED, "palette6", (1e-5, 1e-5))
         with pytest.raises(DataError, match="step palette6, GEN, by reference-executor f32: rms"):
             export("coreml", tmp_path / "model", out=out, quiet=True, steps="2")
     assert [p.name for p in tmp_path.iterdir()] == ["model"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,29 @@ def test_a_wrong_answer_is_never_let_through(tmp_path: Path) -> None:
     whole = proof.sampler_cases(model, torch_forward(model.network()), way)[2]
     with pytest.raises(DataError, match="known values were changed by 1e-06"):
         proof.prove(lambda i: whole.expected + np.float32(1e-6), [whole], "me", "sampler2")
+
+
+def test_a_sample_may_be_as_far_as_float32_itself_and_its_contacts_are_counted(tmp_path: Path) -> None:
+    model, net = written(tmp_path), written(tmp_path).network()
+    exact = torch_forward(written(tmp_path).network(), exact=True)
+    way = proof.way_of(model, 4)
+    case = proof.sampler_cases(model, torch_forward(net), way, exact)[0]
+    assert 0 < case.rounding < 1e-4 and case.halves is not None
+    told = proof.prove(lambda i: case.expected, [case], "me", "sampler4")[0]
+    assert told.rounding == case.rounding and told.allowed == max(1e-5, 4 * case.rounding) and told.contacts is None
+    rough = replace(case, rounding=1e-3)
+    assert proof.prove(lambda i: rough.expected + np.float32(3e-3), [rough], "me", "sampler4")[0].allowed == 4e-3
+    with pytest.raises(DataError, match=r"max_abs 0\.005, at most 0\.004 is allowed"):
+        proof.prove(lambda i: rough.expected + np.float32(5e-3), [rough], "me", "sampler4")
+    plain = proof.sampler_cases(model, torch_forward(net), way)[0]
+    assert plain.rounding == 0 and plain.halves == case.halves
+    mean, std = model.stats.mean[4:6], model.stats.std[4:6]
+    flipped = case.expected.copy()
+    flipped[..., 4:6] = 2 * (0.5 - mean) / std - flipped[..., 4:6]  # the other side of one half, pose as it is
+    with pytest.raises(DataError, match="0% of the contacts agree, 90% must"):
+        proof.prove(lambda i: flipped, [case], "me", "sampler4", allowed=0.01, measure="rms")
+    same = proof.prove(lambda i: case.expected, [case], "me", "sampler4", allowed=0.01, measure="rms")[0]
+    assert same.contacts == 1 and same.rounding is None
 
 
 def test_mlx_reads_the_torch_weights_strictly_and_says_the_same(tmp_path: Path) -> None:

@@ -270,6 +270,19 @@ def test_the_most_musical_of_the_sane_settings_is_taken() -> None:
     assert best_of([Tried(x, 1.0, None) for x in s]).setting is s[0]
 
 
+def test_of_equally_musical_settings_the_nearest_to_real_dances_is_taken() -> None:
+    s = [evaluate_arms.Setting(4, cfg=w) for w in (1.0, 2.0, 3.0, 4.0)]
+    tried = [
+        Tried(s[0], 1.0, 0.5, 2.0),
+        Tried(s[1], 1.0, 0.485, 1.0),
+        Tried(s[2], 1.0, 0.4, 0.1),
+        Tried(s[3], 0.5, 0.9, 0.1),
+    ]
+    assert best_of(tried).setting is s[1]
+    assert best_of([Tried(s[0], 1.0, None, 2.0), Tried(s[1], 1.0, None, 1.0)]).setting is s[1]
+    assert best_of([Tried(s[0], 1.0, 0.5, None), Tried(s[1], 1.0, 0.49, 3.0)]).setting is s[1]
+
+
 def test_tuning_sees_validation_windows_alone_and_is_recorded(
     flow: Path, motions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -282,7 +295,7 @@ def test_tuning_sees_validation_windows_alone_and_is_recorded(
     app.run(told)
     val = {e["path"] for e in decode(motions.read_bytes()).entries if e["split"] == "val"}
     heard = [{n.split(" at ")[0] for n in names} for names in seen]
-    assert all(h <= val for h in heard[:6]) and not any(h & val for h in heard[6:])
+    assert all(h <= val for h in heard[:7]) and not any(h & val for h in heard[7:])  # the dances, then six settings
     guidance = entries(out)["generation.guidance.flow"]
     assert (
         guidance["params"]["tuned"] and guidance["params"]["split"] == "val" and len(guidance["params"]["tried"]) == 6
