@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from choreo_cli.motion.capture_state import Track, joints_of, to_channels, to_track
 from choreo_cli.motion.choreo25 import clamp
-from choreo_cli.motion.foot_lock import lock_feet
+from choreo_cli.motion.foot_lock import RELEASED, let_step, lock_feet
 from formats.motion_npz import Skeleton
 
 F32 = NDArray[np.float32]
@@ -24,7 +24,6 @@ CONTACTS = slice(4, 6)
 ANKLES = (7, 8)
 CONTACT_NAMES = ("contact_l", "contact_r")
 LET_GO_M_S = 5e-4  # a foot that could not be held closer than this is no contact any more
-RELEASED = np.float32(0.25)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +33,10 @@ class Finished:
     Args:
         channels: (T, 25) float32.
         report: `clamp_rate` (share of the 23 pose channels that lay outside), `clamped` by channel, `contacts_clamped`,
-            `slide_mm_s` of ankles in contact before and after, `lock` (runs, released frames, lowering...).
+            `slide_mm_s`: the fastest ankle between two frames of contact, `before` and `after`, where one or both were
+            drawn, and, where there are such, `given`: where both were given, so that it was left as it is. `lock`:
+            `runs`; contact frames let go because the foot was drawn to step (`stepped`), or because its leg could not
+            hold it (`released`); the most the pelvis was lowered and an ankle moved (`lowered_mm`, `moved_mm`).
     """
 
     channels: F32
@@ -68,27 +70,32 @@ def finish(
     if lock and len(out) > 1:
         fixed = np.asarray(kept.any(1), bool)
         before = to_track(out, fps)
-        report["slide_mm_s"] = {"before": round(_slide(before.q, before.contacts, skeleton, fps), 4)}
+        own = fixed[1:] & fixed[:-1]  # pairs of which nothing was drawn
+        slide = {"before": _slide(before.q, before.contacts, skeleton, fps, ~own)}
         made, report["lock"] = _locked(out, before, skeleton, fps, fixed)
         made, again = clamp(made)
         out = np.where(kept | fixed[:, None], out, made)
         after = to_track(out, fps)
-        report["slide_mm_s"]["after"] = round(_slide(after.q, after.contacts, skeleton, fps), 4)
+        slide["after"] = _slide(after.q, after.contacts, skeleton, fps, ~own)
+        if own.any():
+            slide["given"] = _slide(before.q, before.contacts, skeleton, fps, own)
+        report["slide_mm_s"] = slide
         report["lock"]["clamped_after"] = int(sum(again.values()))
     return Finished(out, report)
 
 
 def _locked(out: F32, track: Track, skeleton: Skeleton, fps: float, fixed: Bool) -> tuple[F32, dict[str, Any]]:
-    """Channels with standing feet held, and what became of it; feet that could not be held are let go."""
-    found = lock_feet(track.q, track.contacts, skeleton, fps, fixed)
-    contacts = track.contacts.copy()
+    """Channels with standing feet held, and what became of it; feet that step or cannot be held are let go."""
+    contacts = let_step(track.q, track.contacts, skeleton, fps, fixed)
+    stepped = contacts != track.contacts
+    found = lock_feet(track.q, contacts, skeleton, fps, fixed)
     torn = _torn(found.q, contacts, skeleton, fps) & ~fixed[:, None]
-    contacts[torn] = RELEASED
     made, *_ = to_channels(Track(found.q, contacts, fps))
     made[:, (0, 1, 3)] = out[:, (0, 1, 3)]  # the path is not touched: its rates keep their bits
-    made[:, CONTACTS] = np.where(torn, RELEASED, out[:, CONTACTS])
+    made[:, CONTACTS] = np.where(torn | stepped, np.float32(RELEASED), out[:, CONTACTS])
     return made, {
-        "runs": found.runs, "released": int(torn.sum()), "lowered_mm": round(1e3 * found.lowered_m, 3),
+        "runs": found.runs, "released": int(torn.sum()), "stepped": int(stepped.sum()),
+        "lowered_mm": round(1e3 * found.lowered_m, 3),
         "lowered_frames": found.lowered, "moved_mm": round(1e3 * found.moved_m, 3),
     }  # fmt: skip
 
@@ -108,8 +115,8 @@ def _speeds(q: F64, skeleton: Skeleton, fps: float) -> F64:
     return np.asarray(np.linalg.norm(np.diff(ankles, axis=0), axis=-1) * fps)
 
 
-def _slide(q: F64, contacts: F64, skeleton: Skeleton, fps: float) -> float:
-    """Largest horizontal ankle speed between frames that both have contact, mm/s."""
+def _slide(q: F64, contacts: F64, skeleton: Skeleton, fps: float, kept: Bool) -> float:
+    """Largest horizontal ankle speed (mm/s) over the pairs of frames (T - 1,) asked for that both have contact."""
     down = contacts >= 0.5
-    both = down[1:] & down[:-1]
-    return float(1e3 * _speeds(q, skeleton, fps)[both].max(initial=0.0))
+    both = down[1:] & down[:-1] & kept[:, None]
+    return round(1e3 * float(_speeds(q, skeleton, fps)[both].max(initial=0.0)), 4)

@@ -15,6 +15,7 @@ from choreo_cli.motion.retarget_plan import Folder
 from formats.errors import FormatError
 
 LEFT_OUT = "left_out.jsonl"
+MOVED_MM, LOWERED_MM = 100.0, 50.0  # what a lock may do to a dance without a word
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +158,14 @@ def remarks(entries: list[dict[str, Any]]) -> list[str]:
             found.append(
                 f"{e['path']}: at frame {away['frame']} the root is {away['metres']:.2f} m from where the clip has it; "
                 "--places leads it there"
+            )
+        lock = r.get("lock", {})
+        moved, lowered = lock.get("moved_mm", 0.0), lock.get("lowered_mm", 0.0)
+        if moved > MOVED_MM or lowered > LOWERED_MM:
+            down = f" and the pelvis lowered by up to {lowered:.0f} mm" if lowered > 1 else ""
+            found.append(
+                f"{e['path']}: to hold standing feet an ankle was moved by up to {moved:.0f} mm{down}; "
+                "--no-lock leaves them as they were drawn"
             )
     return found
 

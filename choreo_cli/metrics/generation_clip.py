@@ -24,7 +24,7 @@ from formats.motion_npz import Skeleton
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
-VERSION = "generation-clip-1"  # part of every key under which a judged clip is kept
+VERSION = "generation-clip-2"  # part of every key under which a judged clip is kept
 FIGURES = (
     "sanity", "musicality", "beat_alignment", "shuffled", "slide", "slide_after_lock", "contact_fraction", "jerk",
     "jerk_p99", "clamp_rate", "limits_after_clamp",
@@ -58,7 +58,9 @@ def judge(
     `shuffled` is the beat alignment against a song that was not heard: the control.
 
     `slide` is before any lock, of the channels as they came; `slide_after_lock` after clamping and the exact foot
-    lock, whose contacts are the clip's own. A clip that is not finite fails `sanity` and has no other figure.
+    lock, whose contacts are the clip's own but where a foot stepped. `contact_fraction` is of what the lock leaves, so
+    that feet let go, which cannot slide, are missed there. A clip that is not finite fails `sanity` and has no other
+    figure.
     """
     x = np.asarray(channels, np.float32)
     if not np.isfinite(x).all():
@@ -76,7 +78,7 @@ def judge(
         "sanity": float(verdict.passed),
         "slide": _number(feet and feet.m_per_s),
         "slide_after_lock": _number(after and after.m_per_s),
-        "contact_fraction": _number(feet and feet.contact_fraction),
+        "contact_fraction": _number(after and after.contact_fraction),
         "jerk": _number(smooth and smooth.mean),
         "jerk_p99": _number(smooth and smooth.p99),
         "clamp_rate": _number(clip.clamped_share),
@@ -118,7 +120,7 @@ def clip_of(channels: F32, skeleton: Skeleton, fps: float, name: str = "clip") -
 
 
 def locked(channels: F32, skeleton: Skeleton, fps: float, name: str = "clip") -> Clip:
-    """The clip clamped to its hard ranges and with its feet locked in their own contacts."""
+    """The clip clamped to its hard ranges and with its feet locked in their own contacts, let go where they step."""
     from choreo_cli.motion.choreo25 import clamp, decode_channels
 
     made, start = lock(clamp(channels)[0], skeleton, fps)
@@ -127,13 +129,17 @@ def locked(channels: F32, skeleton: Skeleton, fps: float, name: str = "clip") ->
 
 
 def lock(channels: F32, skeleton: Skeleton, fps: float) -> tuple[F32, tuple[float, float, float]]:
-    """Channels with their feet locked, and the first frame's heading and place."""
+    """Channels with their feet locked as `choreo generate` does it, and the first frame's heading and place.
+
+    A foot that was drawn to step under contact is let go there: its contact falls, as `foot_lock.let_step` says.
+    """
     from choreo_cli.motion.capture_state import Track, to_channels, to_track
-    from choreo_cli.motion.foot_lock import lock_feet
+    from choreo_cli.motion.foot_lock import let_step, lock_feet
 
     track = to_track(channels, fps)
-    held = lock_feet(track.q, track.contacts, skeleton, fps)
-    made, *start = to_channels(Track(held.q, track.contacts, fps))
+    contacts = let_step(track.q, track.contacts, skeleton, fps)
+    held = lock_feet(track.q, contacts, skeleton, fps)
+    made, *start = to_channels(Track(held.q, contacts, fps))
     return made, (start[0], start[1], start[2])
 
 

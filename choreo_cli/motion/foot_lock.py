@@ -18,6 +18,9 @@ HIPS, TOES = (1, 2), (10, 11)
 # How far within full stretch a locked leg stays, so that the decoder's own reach clamp never moves the ankle.
 SLACK_M = 1e-3
 _SPREAD_S = 0.15
+MOST_M = 0.08  # a standing foot is drawn within this of its place (an ankle rolls by about as much over its toes)
+STEP_S = 1 / 15  # on either side of a cut a foot that steps is let go
+RELEASED = 0.25  # contact of a foot that was let go
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,55 @@ def lock_feet(q: F64, contacts: F64, skeleton: Skeleton, fps: float, fixed: Bool
     out[kept], held[kept] = q[kept], before[kept]
     moved = float(np.linalg.norm(held - before, axis=-1).max(initial=0.0))
     return Lock(out, count, float(lowered.max(initial=0.0)), int((lowered > 1e-3).sum()), unreached, moved)
+
+
+def let_step(
+    q: F64, contacts: F64, skeleton: Skeleton, fps: float, fixed: Bool | None = None, most_m: float = MOST_M
+) -> F64:
+    """Contacts (T, 2) in which a run ends where its foot was drawn to step, so that no lock drags it back from there.
+
+    A drawn contact may stay at 1 for seconds while the ankle drifts by half a metre: one place for such a run would
+    pull the foot, and the pelvis after it, by as much. So a run with a foot farther than `most_m` from the place
+    `lock_feet` would hold it at is cut in two where that parts it best: the drawn frames within `STEP_S` of the cut are
+    let go, and each part is looked at again. Each cut lets go of at least one frame, so there is an end to it. A run
+    that stays within `most_m` keeps its bits. For motion that was drawn; what was recorded is not judged by it.
+
+    Args:
+        q: (T, 23) states.
+        contacts: (T, 2) left, right; a run is where they are at or above one half.
+        skeleton: The body.
+        fps: Frames a second.
+        fixed: (T,) frames that must stay as they are: their contacts are never let go.
+        most_m: Way from its place (m) that is no step yet.
+    """
+    ankles = ankles_of(q, np.asarray(skeleton.thigh) + np.asarray(skeleton.shank))
+    kept = np.zeros(len(q), bool) if fixed is None else np.asarray(fixed, bool)
+    reach = max(1, round(STEP_S * fps))
+    out = np.array(contacts, np.float64)
+    for side in (0, 1):
+        todo = runs_of(out[:, side])
+        while todo:
+            start, end = todo.pop()
+            run, own = ankles[start:end, side], kept[start:end]
+            away = run - _place(run, own, -np.inf)
+            if own.all() or np.linalg.norm(away[~own], axis=-1).max() <= most_m:
+                continue
+            at = start + 1 + int(np.where(own[1:] & own[:-1], -1.0, _apart(away)).argmax())
+            cut = slice(max(start, at - reach), min(end, at + reach))
+            out[cut, side] = np.where(kept[cut], out[cut, side], RELEASED)
+            todo += [(start + a, start + b) for a, b in runs_of(out[start:end, side])]
+    return out
+
+
+def _apart(run: F64) -> F64:
+    """(N - 1,) how well a cut before each frame from the second on parts a run (N, 3) into two places.
+
+    It is the sum of squares between the two parts (Fisher 1958): largest amid a step, and amid an even drift.
+    """
+    before = np.cumsum(run, axis=0)
+    after = before[-1] - before[:-1]
+    count = np.arange(1, len(run))
+    return np.asarray((before[:-1] ** 2).sum(-1) / count + (after**2).sum(-1) / count[::-1])
 
 
 def _place(run: F64, kept: Bool, floor: float) -> F64:

@@ -12,11 +12,13 @@ import pytest
 
 from choreo_cli.errors import DataError, NoInputError, UsageError
 from choreo_cli.generate.finish import finish
+from choreo_cli.generate.generate_run import remarks
 from choreo_cli.generate.keyframes import in_training, read_keyframes, scaled
 from choreo_cli.generate.root_path import Place, correct_root
+from choreo_cli.motion.capture_state import Track, to_channels, to_track
 from choreo_cli.motion.choreo25 import decode_channels, encode, integrate_root
 from choreo_cli.motion.dancer import choreograph, poses, write_score
-from choreo_cli.motion.foot_lock import slide
+from choreo_cli.motion.foot_lock import lock_feet, slide
 from choreo_cli.motion.skeleton import canonical_skeleton
 from formats import motion_npz
 from formats.errors import FormatError
@@ -80,11 +82,73 @@ def test_given_values_are_neither_clamped_nor_moved(rough: Any) -> None:
     assert both.sum() > 100 and speed[both].max() * FPS * 1e3 <= 1.0
 
 
-def test_a_foot_that_its_leg_cannot_hold_is_let_go(rough: Any) -> None:
+def test_feet_that_are_said_to_stand_while_the_body_runs_off_are_let_go() -> None:
     x = clip(60).channels.copy()
-    x[:, 4:6], x[:, 1] = 1.0, 3.0  # both feet are said to stand while the body runs off
-    r = finish(x, BODY, FPS)
-    assert r.report["lock"]["released"] > 10 and r.report["slide_mm_s"]["after"] <= 1.0
+    x[:, 4:6], x[:, 1] = 1.0, 3.0
+    ran = finish(x, BODY, FPS)
+    assert ran.report["lock"]["stepped"] > 40 and ran.report["slide_mm_s"]["after"] <= 1.0
+    assert ran.report["lock"]["stepped"] == ((ran.channels[:, 4:6] == 0.25) & (x[:, 4:6] == 1)).sum()
+    # What is given glides evenly: the feet between go with it and do not stand.
+    glides, given = drifting(0.0), np.zeros((90, 25), bool)
+    glides[:, 1], given[::7], given[-1] = 1.0, True, True
+    r = finish(glides, BODY, FPS, given=given).report
+    assert r["lock"]["stepped"] == 0 and r["lock"]["released"] > 100 and r["slide_mm_s"]["before"] > 900
+    assert r["slide_mm_s"]["after"] <= 1.0
+
+
+def drifting(metres: float) -> Any:
+    """Three seconds of a body that stands, both feet down, while it is drawn to glide forwards."""
+    x = np.repeat(clip(60).channels[5:6], 90, axis=0)
+    s = np.arange(90) / 89
+    x[:, [0, 3]], x[:, 1], x[:, 4:6] = 0.0, 6 * metres * s * (1 - s) / 3, 1.0
+    return x
+
+
+def test_a_foot_that_drifts_under_contact_steps_and_is_not_dragged_back() -> None:
+    x = drifting(0.5)
+    given = np.zeros(x.shape, bool)
+    given[:8] = True
+    for told in (None, given):
+        found = finish(x, BODY, FPS, given=told)
+        lock = found.report["lock"]
+        assert lock["moved_mm"] <= 100 and lock["lowered_mm"] <= 20 and lock["stepped"] > 8
+        assert found.report["slide_mm_s"]["before"] > 200 and found.report["slide_mm_s"]["after"] <= 1.0
+        assert (found.channels[:, 4:6] >= 0.5).mean() > 0.75
+        assert found.channels[:, [0, 1, 3]].tobytes() == x[:, [0, 1, 3]].tobytes()
+    assert found.channels[given].tobytes() == x[given].tobytes()
+
+
+def test_a_foot_that_stands_is_locked_where_it_always_was() -> None:
+    x = drifting(0.14)
+    found = finish(x, BODY, FPS)
+    track = to_track(x, FPS)
+    held = lock_feet(track.q, track.contacts, BODY, FPS)
+    made, *_ = to_channels(Track(held.q, track.contacts, FPS))
+    assert found.report["lock"]["stepped"] == 0 and 60 < found.report["lock"]["moved_mm"] <= 80
+    assert found.channels[:, 4:].tobytes() == made[:, 4:].tobytes()
+
+
+def test_the_slide_of_given_frames_is_told_apart() -> None:
+    x = drifting(0.5)
+    given = np.zeros(x.shape, bool)
+    given[:50] = True
+    told = finish(x, BODY, FPS, given=given).report["slide_mm_s"]
+    assert told["given"] > 200 and told["after"] <= 1.0
+    assert finish(x, BODY, FPS, given=np.ones(x.shape, bool)).report["slide_mm_s"] == {
+        "before": 0.0, "after": 0.0, "given": pytest.approx(250, abs=5),
+    }  # fmt: skip
+    assert set(finish(x, BODY, FPS).report["slide_mm_s"]) == {"before", "after"}
+
+
+def test_what_a_lock_did_to_a_dance_is_said() -> None:
+    def told(**lock: float) -> list[str]:
+        return remarks([{"path": "a.npz", "report": {"assumptions": [], **({"lock": lock} if lock else {})}}])
+
+    assert told() == told(moved_mm=99.0, lowered_mm=49.0) == []
+    (moved,) = told(moved_mm=212.4, lowered_mm=0.0)
+    assert moved.startswith("a.npz: ") and "212 mm" in moved and "--no-lock" in moved and "pelvis" not in moved
+    (both,) = told(moved_mm=60.0, lowered_mm=593.2)
+    assert "593 mm" in both and "60 mm" in both
 
 
 def test_values_that_are_not_finite_are_refused() -> None:

@@ -148,6 +148,26 @@ def test_broken_twins_of_a_dance_fail_what_they_should() -> None:
     assert np.isnan(silent.figures["musicality"]) and silent.figures["sanity"] == 1
 
 
+def test_the_lock_of_the_judge_is_that_of_generate_and_feet_let_go_are_missed() -> None:
+    """Feet that slide under contact are not dragged back; letting go of all would show as contact that is missing."""
+    from choreo_cli.generate.finish import finish
+    from choreo_cli.motion.choreo25 import clamp
+
+    channels, body = dancing()
+    sliding = channels.copy()
+    sliding[:, 0] += 0.8
+    made, _ = one.lock(clamp(sliding)[0], body, 30.0)
+    done = finish(sliding, body, 30.0)
+    assert done.report["lock"]["stepped"] > 10 and done.report["lock"]["moved_mm"] <= 100
+    np.testing.assert_array_equal(made[:, 4:6] == 0.25, done.channels[:, 4:6] == 0.25)
+    np.testing.assert_allclose(made[:, 19:], done.channels[:, 19:], atol=1e-6)
+    found = one.judge(sliding, body, 30.0, None).figures
+    fine = one.judge(channels, body, 30.0, None).figures
+    assert found["slide_after_lock"] < 1e-3
+    assert found["contact_fraction"] == pytest.approx((made[:, 4:6] >= 0.5).mean())
+    assert found["contact_fraction"] < fine["contact_fraction"]
+
+
 def test_music_is_moved_to_the_clock_of_the_clip() -> None:
     from dataclasses import replace
 
