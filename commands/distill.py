@@ -70,7 +70,8 @@ def distill(
     """Distil a dancer into a small one: 1, 2 or 4 steps, guidance built in.
 
     regression learns stored samples of the teacher, consistency its way from noise to data, shortcut its own steps. OUT
-    receives what choreo train writes, and with regression the teacher's samples in pairs/, kept for another try.
+    receives what choreo train writes, and with regression the teacher's samples in pairs/, kept for another try. All of
+    them are made before the first step, however few steps follow: --set pairs=N makes fewer.
 
     A run that is stopped or killed keeps its state: the same command goes on from there, to the same result.
     """

@@ -75,7 +75,8 @@ def generate(
     root there afterwards by the smallest change of its speeds.
 
     --stream needs no -o: the first frames leave as soon as one window is drawn. JSON Lines are those of capture
-    stream; OSC sends /choreo/pose, which run-live and other programs read.
+    stream, and the last one, with "end", is there only when the dance is whole; OSC sends /choreo/pose, which run-live
+    and other programs read.
     """
     from choreo_cli.generate.generate_job import How, need_same_fps
     from choreo_cli.generate.generate_run import record

@@ -47,7 +47,9 @@ Solver = Annotated[
 ]
 Cfg = Annotated[
     str | None,
-    typer.Option("--cfg", metavar="W|KEY=N,...", help="Weight of the music; or audio=, text=, from=, to= of the way."),
+    typer.Option(
+        "--cfg", metavar="W|KEY=N,...", help="Weight of the music, 0 to 20; or audio=, text=, from=, to= of the way."
+    ),
 ]
 Join = Annotated[
     str, typer.Option("--join", metavar="overlap|chain", help="Long dances: windows that overlap, or follow.")
@@ -76,7 +78,7 @@ def guidance(text: str | None, usual: Guidance | None) -> Guidance | None:
         return None
     from dataclasses import replace
 
-    from choreo_cli.generate.guidance import PLAIN
+    from choreo_cli.generate.guidance import MOST_WEIGHT, PLAIN
 
     changes: dict[str, float] = {}
     for part in text.split(","):
@@ -88,5 +90,7 @@ def guidance(text: str | None, usual: Guidance | None) -> Guidance | None:
             key = None
         if key is None or key in changes:
             raise UsageError(f"--cfg {text!r}", hint=f"a number, or {'=, '.join(_CFG)}= with one")
+        if key in ("audio", "text") and not 0 <= number <= MOST_WEIGHT:
+            raise UsageError(f"--cfg {text}: a weight of {number:g}", hint=f"need 0 to {MOST_WEIGHT:g}")
         changes[key] = number
     return replace(usual or PLAIN, **changes)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -46,7 +48,7 @@ def send(sampler: Sampler, music: Heard, how: How, to: str, pace: str, *, quiet:
     osc = to.startswith("osc:")
     header, made = pieces(sampler, music, how)
     wait = _clock(header.fps) if pace == "real" or (osc and pace == "auto") else None
-    with deferred_signals() as signals, _osc(to[4:], header) if osc else _lines(to, header) as sink:
+    with deferred_signals() as signals, _osc(to[4:], header) if osc else _lines(to, header, music.frames) as sink:
         n = 0
         for piece in made:
             for part in range(len(piece)):
@@ -76,8 +78,12 @@ def _clock(fps: float) -> Callable[[int], None]:
 
 
 @contextmanager
-def _lines(to: str, header: Header) -> Iterator[Sink]:
-    """JSON Lines as `choreo capture stream --rows` writes them."""
+def _lines(to: str, header: Header, frames: int) -> Iterator[Sink]:
+    """JSON Lines as `choreo capture stream --rows` writes them.
+
+    The last line, which says that the dance is whole, is there only once all `frames` are: who reads a pipe cannot see
+    that it was stopped. A file that cannot be finished is taken away, one that was stopped keeps its frames.
+    """
     from choreo_cli.motion.capture_job import row_line, rows_head
 
     out: BinaryIO | None = None
@@ -94,12 +100,15 @@ def _lines(to: str, header: Header) -> Iterator[Sink]:
             count += 1
 
         yield sink
-        if out is not None:
+        if out is not None and count == frames:
             out.write(b'{"end":true,"n":%d}\n' % count)
             out.flush()
-    finally:
         if out is not None and to != "-":
             out.close()
+    except Exception:
+        if out is not None and to != "-":
+            _discarded(Path(to), out)
+        raise
 
 
 def _created(path: Path) -> BinaryIO:
@@ -110,6 +119,16 @@ def _created(path: Path) -> BinaryIO:
         raise CantCreateError(
             f"cannot create {path}: {e.strerror}", hint="name a file in a folder that is there"
         ) from None
+
+
+def _discarded(path: Path, out: BinaryIO) -> None:
+    """Take away what was written: the file itself, never a pipe, a device or a link."""
+    with suppress(OSError, ValueError):  # closed already
+        here, ours = path.lstat(), os.fstat(out.fileno())
+        if stat.S_ISREG(here.st_mode) and (here.st_dev, here.st_ino) == (ours.st_dev, ours.st_ino):
+            path.unlink()
+    with suppress(OSError):  # what is still to be written does not fit either
+        out.close()
 
 
 @contextmanager

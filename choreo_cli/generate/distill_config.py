@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from choreo_cli.generate.config import DanceConfig, Weight, check_shares
+from choreo_cli.generate.guidance import MOST_WEIGHT
 from choreo_cli.training.config import Count, Positive, Rate, Share
 
 METHODS: dict[str, tuple[str, str]] = {
@@ -48,7 +49,7 @@ class DistillConfig(DanceConfig, frozen=True, forbid_unknown_fields=True, kw_onl
     warmup: Count = 50
     ema: Share = 0.99
     start: Literal["teacher", "fresh"] = "teacher"
-    guidance: Annotated[float, Meta(ge=0, le=20)] = 0.0
+    guidance: Annotated[float, Meta(ge=0, le=MOST_WEIGHT)] = 0.0
     teacher_steps: Annotated[int, Meta(ge=0, le=1000)] = 0
     steps_used: Annotated[int, Meta(ge=1, le=128)] = 1
     stride: Positive = 16

@@ -97,7 +97,9 @@ class PairStore:
         return not stop() and self._read(place)
 
     def _key(self, k: int) -> str:
-        return f"{self.identity}:{k}"
+        """Name of a shard's content: the last one may hold fewer pairs than the same one of a larger wish."""
+        rows = min(SHARD, self.count - k * SHARD)
+        return f"{self.identity}:{k}" + (f":{rows}" if rows < SHARD else "")
 
     def _is_whole(self, file: Path, k: int) -> bool:
         """Whether a shard is there, is this run's, and is as it was written."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from choreo_cli.errors import UsageError
 
+MOST_WEIGHT = 20.0  # beyond it every channel lies at its bound
 Branch = tuple[bool, bool]  # audio is heard, text is read
 
 

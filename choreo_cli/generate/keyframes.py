@@ -132,11 +132,12 @@ def read_keyframes(
     data, sha = Source.of(path).read_bytes(MOST_BYTES), sha256_file(path)
     if data[:4] == b"PK\x03\x04":
         clip = motion_npz.decode(data, file=path)
-        _need_rate(clip.header.fps, fps, path)
+        _need_rate(clip.header.fps, fps, path, clip=True)
         found = _of_clip(clip, task, at, places, path)
     else:
         if at is not None or places:
             raise UsageError(f"--{'at' if at is not None else 'places'} is for a clip, {path.name} is none")
+        _need_json(data, path)
         found = _of_file(jsonstrict.loads(data, file=path), fps, path)
     found = replace(found, sha256=sha)
     return found, task or _looks_like(found.rows)
@@ -153,7 +154,7 @@ def _of_file(doc: Any, fps: float, path: Path) -> Keyframes:
         raise FormatError(f"no keyframes: {e}", file=path, hint=f"need {SCHEMA}") from None
     if told.schema != SCHEMA:
         raise FormatError(f"the file holds {told.schema}, need {SCHEMA}", file=path)
-    _need_rate(told.fps, fps, path)
+    _need_rate(told.fps, fps, path, clip=False)
     keys = sorted(told.keyframes, key=lambda k: k.frame)
     rows = tuple(k.frame for k in keys)
     twice = [a for a, b in itertools.pairwise(rows) if a == b]
@@ -227,11 +228,26 @@ def in_training(values: F32, scale: float) -> F32:
     return out
 
 
-def _need_rate(found: float, wanted: float, path: Path) -> None:
+def _need_json(data: bytes, path: Path) -> None:
+    """Raise FormatError for what cannot be a JSON document of ours; of motion in another format with the way to it."""
+    if data.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"["):
+        return
+    from formats.foreign.registry import recognise
+
+    told = f"need a choreo25 clip, or {SCHEMA} as JSON"
+    reader = recognise(data[:4096], path.name, len(data))
+    if reader.kind == "motion" and reader.read is not None:
+        told = f"choreo retarget {path} --height {HEIGHT_M:.2f} -o DIR makes a clip of it"
+    raise FormatError("no keyframes: neither a clip nor JSON", file=path, hint=told)
+
+
+def _need_rate(found: float, wanted: float, path: Path, *, clip: bool) -> None:
     if abs(found / wanted - 1) > SAME_RATE:
         raise DataError(
             f"{path} holds {found:g} frames per second, the model dances at {wanted:g}",
-            hint=f"choreo retarget {path} --resample {wanted:g}",
+            hint=f"choreo retarget {path} --resample {wanted:g}"
+            if clip
+            else f"number its frames at {wanted:g} per second, with fps {wanted:g}",
         )
 
 

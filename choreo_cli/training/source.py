@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from choreo_cli.errors import NoInputError
+from choreo_cli.errors import DataError, NoInputError
 from formats.manifest import Manifest, resolve_roots
 
 # Files that are opened without a manifest: a pack, a frames Parquet, preferences.
@@ -24,6 +24,7 @@ def manifest_of(source: Path, reads: Sequence[str]) -> Path | None:
 
     Raises:
         NoInputError: nothing is there, or a run that has not ended.
+        DataError: a run that has ended, where the recipe learns from something else.
     """
     if not source.exists():
         raise NoInputError(f"no file or folder {source}", hint=f"need {' or '.join(f'{kind}/1' for kind in reads)}")
@@ -36,7 +37,11 @@ def manifest_of(source: Path, reads: Sequence[str]) -> Path | None:
             return file
     if any((source / name).is_file() for name in PLAIN):
         return None
-    if (source / STATUS).is_file():
+    run = (source / STATUS).is_file()
+    if run and (source / "run.json").is_file():
+        wanted = " or ".join(kind.partition(".")[2] for kind in reads)
+        raise DataError(f"{source} is a trained run, no {wanted}", hint=f"name the {wanted} to learn from")
+    if run:
         raise NoInputError(
             f"the training in {source} is not finished", hint="give its own command again: it goes on from there"
         )

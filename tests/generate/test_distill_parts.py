@@ -275,6 +275,9 @@ def test_making_pairs_goes_on_where_it_stopped_and_mends_what_is_damaged(windows
     assert prepared(small_recipe("regression", windows, drop_audio=0.5), tmp_path)[0][1] == 0
     prepared(small_recipe("regression", windows, pairs=9), tmp_path)
     assert len(list(place.iterdir())) == 2, "shards of a larger wish are taken away"
+    assert read_table(place / "pairs-000001.parquet", TEACHER_PAIRS).num_rows == 1
+    assert prepared(small_recipe("regression", windows), tmp_path)[0] == ("teacher samples", 1, 5)
+    assert {p.name: p.read_bytes() for p in place.iterdir()} == whole, "a part of a shard is not the shard"
 
 
 @pytest.mark.usefixtures("few")

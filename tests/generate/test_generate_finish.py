@@ -243,7 +243,11 @@ def test_a_body_of_another_stature_is_danced_in_the_trainings() -> None:
     ("make", "error", "message"),
     [
         (lambda p: p / "none.json", NoInputError, "no keyframes"),
-        (lambda p: write(p, fps=60.0), DataError, "holds 60 frames per second, the model dances at 30"),
+        (
+            lambda p: write(p, fps=60.0),
+            DataError,
+            "holds 60 frames per second, the model dances at 30: number its frames",
+        ),
         (lambda p: write(p, schema="choreo.poses/1"), FormatError, "the file holds choreo.poses/1"),
         (lambda p: write(p, keyframes=[]), FormatError, "no keyframes"),
         (lambda p: write(p, keyframes=[key(), key()]), FormatError, "frame 3 twice"),
@@ -253,7 +257,18 @@ def test_a_body_of_another_stature_is_danced_in_the_trainings() -> None:
         (lambda p: write(p, keyframes=[key(yaw=1.0)]), FormatError, "frame 3 has a yaw and no place"),
         (lambda p: write(p, keyframes=[key(pose="sitting")]), FormatError, "no keyframes"),
         (lambda p: spoiled(p), FormatError, "not JSON"),
-        (lambda p: slow(p), DataError, "holds 60 frames per second"),
+        (
+            lambda p: other(p, "x.bvh", "HIERARCHY\nROOT Hips\n{\n"),
+            FormatError,
+            r"neither a clip nor JSON.*choreo retarget .*x\.bvh --height 1\.70 -o DIR",
+        ),
+        (
+            lambda p: other(p, "x.ogg", "OggS\0\2"),
+            FormatError,
+            r"neither a clip nor JSON .*x\.ogg.: need a choreo25 clip",
+        ),
+        (lambda p: other(p, "x.json", ""), FormatError, "neither a clip nor JSON"),
+        (lambda p: slow(p), DataError, "holds 60 frames per second.*choreo retarget .* --resample 30"),
         (lambda p: short(p), DataError, "nothing lies between its ends"),
     ],
 )
@@ -266,6 +281,11 @@ def spoiled(folder: Path) -> Path:
     path = write(folder)
     path.write_text(path.read_text().replace("0.9", "NaN", 1).replace('"frame": 0', '"frame": NaN'))
     return path
+
+
+def other(folder: Path, name: str, text: str) -> Path:
+    (folder / name).write_text(text)
+    return folder / name
 
 
 def slow(folder: Path) -> Path:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -69,7 +72,7 @@ def test_the_first_frames_leave_before_the_last_are_drawn(
         return own(self, *args, **how)
 
     @contextmanager
-    def sink(to: str, header: Any) -> Iterator[Any]:
+    def sink(to: str, header: Any, frames: int) -> Iterator[Any]:
         yield lambda rows, n: sent.append(n)
 
     monkeypatch.setattr(Sampler, "dance", counted)
@@ -118,6 +121,46 @@ def test_a_receiver_gets_every_frame_as_osc(run: Run, stage: tuple[Path, Path]) 
     reader = PoseReader(body_of("canonical22"))
     poses = np.array([reader.pose(m) for m in heard if m.address == "/choreo/pose"])
     np.testing.assert_allclose(poses, joints, atol=2e-3)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_full_disk_leaves_no_part_of_a_dance(
+    run: Run, stage: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    class Full(io.FileIO):
+        def write(self, data: Any) -> int:
+            if self.tell() > 2000:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return super().write(data)
+
+    made: list[Full] = []
+    monkeypatch.setattr(generate_stream, "_created", lambda path: made.append(Full(path, "w")) or made[-1])
+    file = tmp_path / "rows.jsonl"
+    if there:
+        (tmp_path / "elsewhere").touch()
+        file.symlink_to("elsewhere")
+    done = run(*stage, "--stream", file, "--seconds", 1, "-q")
+    one_line(done, 74, "nothing half-written is left")
+    assert made[0].closed and file.is_symlink() is there, "a link is another's: what it leads to stays"
+    assert [p.name for p in tmp_path.iterdir() if not there] == []
+
+
+def test_a_dance_that_is_stopped_does_not_say_that_it_is_whole(
+    run: Run, stage: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from choreo_cli.motion import capture_job
+
+    line = capture_job.row_line
+
+    def stopped(t_us: int, row: Any) -> bytes:
+        if t_us == 400_000:
+            signal.raise_signal(signal.SIGINT)
+        return line(t_us, row)
+
+    monkeypatch.setattr(capture_job, "row_line", stopped)
+    assert run(*stage, "--stream", tmp_path / "rows.jsonl", "--seconds", 1).code == 130
+    head, *rows = (json.loads(row) for row in (tmp_path / "rows.jsonl").read_bytes().splitlines())
+    assert head["schema"] == "choreo.rows/1" and [r["t_us"] for r in rows][-1] == 400_000 and len(rows) == 13
 
 
 def test_frames_keep_the_time_of_the_music(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -155,6 +155,8 @@ def test_a_run_that_has_not_ended_is_no_input(tmp_path: Path) -> None:
         source.manifest_of(tmp_path, ("choreo.run", "choreo.sessions"))
     (tmp_path / "run.json").touch()
     assert source.manifest_of(tmp_path, ("choreo.run", "choreo.sessions")) == tmp_path / "run.json"
+    with pytest.raises(DataError, match=r"is a trained run, no motions: name the motions to learn from"):
+        source.manifest_of(tmp_path, ("choreo.motions",))
 
 
 # curves
