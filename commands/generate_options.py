@@ -78,7 +78,7 @@ def guidance(text: str | None, usual: Guidance | None) -> Guidance | None:
         return None
     from dataclasses import replace
 
-    from choreo_cli.generate.guidance import MOST_WEIGHT, PLAIN
+    from choreo_cli.generate.guidance import PLAIN
 
     changes: dict[str, float] = {}
     for part in text.split(","):
@@ -90,7 +90,8 @@ def guidance(text: str | None, usual: Guidance | None) -> Guidance | None:
             key = None
         if key is None or key in changes:
             raise UsageError(f"--cfg {text!r}", hint=f"a number, or {'=, '.join(_CFG)}= with one")
-        if key in ("audio", "text") and not 0 <= number <= MOST_WEIGHT:
-            raise UsageError(f"--cfg {text}: a weight of {number:g}", hint=f"need 0 to {MOST_WEIGHT:g}")
         changes[key] = number
-    return replace(usual or PLAIN, **changes)
+    try:
+        return replace(usual or PLAIN, **changes)
+    except UsageError as e:
+        raise UsageError(f"--cfg {text}: {e.message}", hint=e.hint) from None

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from functools import reduce
-from operator import add
 from typing import Annotated, Literal
 
 import msgspec
@@ -27,9 +26,10 @@ EXTRA_GUIDANCE = 0  # guidance weight that was baked in, over 4
 EXTRA_STEP = 1  # step size, 0 for the velocity itself
 # Order of the one-hot task; GEN, INBETWEEN and PREDICT are trained, the others have their place.
 TASKS = ("GEN", "EDIT", "INBETWEEN", "STYLE", "PREDICT", "COMPLETE")
+CONTACTS = slice(4, 6)
 # Channels that a mask column covers, in the order of the columns.
 GROUPS: tuple[tuple[str, slice], ...] = (
-    ("root", slice(0, 4)), ("contacts", slice(4, 6)), ("torso", slice(6, 11)), ("left arm", slice(11, 15)),
+    ("root", slice(0, 4)), ("contacts", CONTACTS), ("torso", slice(6, 11)), ("left arm", slice(11, 15)),
     ("right arm", slice(15, 19)), ("left leg", slice(19, 22)), ("right leg", slice(22, 25)),
 )  # fmt: skip
 ROOT_GROUP = 0
@@ -103,7 +103,7 @@ class DanceConfig(TrainConfig, frozen=True, forbid_unknown_fields=True, kw_only=
 def check_shares(**shares: float) -> None:
     """Raise ValueError, with their names, when shares of one whole are more than it."""
     *names, last = shares
-    if reduce(add, shares.values()) > 1:  # in this order: `sum` rounds otherwise
+    if math.fsum(shares.values()) > 1:  # a plain sum of tenths may round to more
         raise ValueError(f"{', '.join(names)} and {last} together are more than 1")
 
 

@@ -91,6 +91,7 @@ class Stage:
         beats: How the beats of the music are known.
         arms: Arms by name, in order.
         tuned: Recipe -> (setting, what was tried).
+        validation: Windows to tune on and their own dances, once something is tuned.
         kept: Channels of the first clips of an arm, for people.
     """
 
@@ -101,6 +102,7 @@ class Stage:
     arms: dict[str, Arm] = field(default_factory=dict)
     tuned: dict[str, tuple[Setting, list[evaluate_tune.Tried]]] = field(default_factory=dict)
     kept: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    validation: tuple[Conditions, Made] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,8 +223,7 @@ def _tuned(
     given = replace(first, cfg=asked.cfg, shift=asked.shift if flow else None)
     if model.baked or not asked.tune or (asked.cfg is not None and (asked.shift is not None or not flow)):
         return (first if model.baked else given), []
-    heard, _ = music_of(stage.data, asked.source, asked.roots, "val")
-    windows = held_out(stage.data, "val", TUNED_ON, heard)
+    windows, held = _validation(asked, stage, on_progress)
     parts = slices(windows, min(TUNED_ON, max(len(windows), asked.clips)))
 
     def run(settings: Sequence[Setting]) -> list[Made]:
@@ -234,28 +235,29 @@ def _tuned(
         return [joined([next(made) for _ in parts]) for _ in settings]
 
     note(f"tuning the guidance of {model.recipe} on {len(windows)} validation windows")
-    whole = slices(windows, len(windows))
-    real = [Block(None, "held-out", Setting(0), 0, at, part, asked.cache) for at, part in whole]
-    held = joined(list(_run(real, asked.jobs, on_progress, lambda _: None)))
     chosen, tried = evaluate_tune.tune(first, run, partial(_far, held, windows.groups), shifts=flow)
     kept = replace(chosen, cfg=chosen.cfg if asked.cfg is None else asked.cfg)
     return replace(kept, shift=kept.shift if asked.shift is None or not flow else asked.shift), tried
 
 
+def _validation(asked: Asked, stage: Stage, on_progress: Progress) -> tuple[Conditions, Made]:
+    """Validation windows, and what is found of their own dances; made once for all that is tuned."""
+    if stage.validation is None:
+        heard, _ = music_of(stage.data, asked.source, asked.roots, "val")
+        windows = held_out(stage.data, "val", TUNED_ON, heard)
+        parts = slices(windows, len(windows))
+        blocks = [Block(None, "held-out", Setting(0), 0, first, part, asked.cache) for first, part in parts]
+        stage.validation = windows, joined(list(_run(blocks, asked.jobs, on_progress, lambda _: None)))
+    return stage.validation
+
+
 def _far(held: Made, groups: Sequence[str], made: Made) -> float | None:
     """Kernel distance of clips to validation windows: kinetic and manual features, each scaled by its real spread."""
     found = [
-        generation_sets.apart(
-            *_whole(real, groups), drawn[np.isfinite(drawn).all(1)], np.random.default_rng(0), kernel=True
-        ).value
+        generation_sets.apart(real, groups, drawn, np.random.default_rng(0), kernel=True).value
         for real, drawn in ((held.kinetic, made.kinetic), (held.manual, made.manual))
-    ]  # fmt: skip
+    ]
     return None if None in found else float(sum(v for v in found if v is not None))
-
-
-def _whole(features: NDArray[np.float64], groups: Sequence[str]) -> tuple[NDArray[np.float64], list[str]]:
-    rows = np.flatnonzero(np.isfinite(features).all(1))
-    return features[rows], [groups[int(k)] for k in rows]
 
 
 def _run(blocks: Sequence[Block], jobs: int, on_progress: Progress, note: Note) -> Iterator[Made]:

@@ -68,13 +68,17 @@ class Work:
         self.packed = pack(self.model.shape, self.model.checkpoint.arrays)
         self.ways = {n: proof.way_of(self.model, n) for n in self.steps}
 
-    def parts(self) -> list[tuple[str, Way | None, list[proof.Case]]]:
-        """(name, how it is sampled or None, what it must reproduce for one clip) of every graph."""
+    def parts(self, *, rounding: bool) -> list[tuple[str, Way | None, list[proof.Case]]]:
+        """(name, how it is sampled or None, what it must reproduce for one clip) of every graph.
+
+        Args:
+            rounding: Measure that of float32, for graphs which are as exact as it.
+        """
         shape = self.model.shape
         found: list[tuple[str, Way | None, list[proof.Case]]] = [
             ("step", None, proof.step_cases(shape, self.forward)),
         ]
-        exact = torch_forward(self.model.network(), exact=True)
+        exact = torch_forward(self.model.network().double()) if rounding else None
         for n, way in self.ways.items():
             found.append((f"sampler{n}", way, proof.sampler_cases(self.model, self.forward, way, exact)))
         return found
@@ -105,7 +109,7 @@ def build_onnx(work: Work, folder: Path) -> Built:
     from choreo_cli.generate import export_onnx as onnx
 
     built, model = Built(export_card.ONNXRUNTIME), work.model
-    for name, way, cases in work.parts():
+    for name, way, cases in work.parts(rounding=True):
         work.say(f"{name}.onnx")
         told = (model.recipe, model.identity)
         data = onnx.step_model(work.packed, *told) if way is None else onnx.sampler_model(work.packed, way, *told)
@@ -153,7 +157,7 @@ def build_mlx(work: Work, folder: Path) -> Built:
         built.limits.append("computed by MLX's CPU part on Linux: no figure of speed follows, and no GPU has run it")
     model, shape = work.model, work.model.shape
     native = mlx_forward(model)
-    for name, way, cases in work.parts():
+    for name, way, cases in work.parts(rounding=True):
         work.say(f"{name}{mlx.SUFFIX}")
         file = folder / f"{name}{mlx.SUFFIX}"
         with storage(file):
@@ -191,7 +195,7 @@ def build_coreml(work: Work, folder: Path, target: str) -> Built:
     built = Built(export_card.COREML if mac else export_card.REFERENCE, limits=[] if mac else list(reference.LIMITS))
     found = coreml.palettes(work.packed, target)
     kinds_of = {n: {"bits": p.bits, "groups": p.groups} for n, p in found.items()}
-    for name, way, cases in work.parts():
+    for name, way, cases in work.parts(rounding=False):
         sizes: dict[str, int] = {}
         for precision, chosen in (("float16", {}), ("palette6", found)):
             file = folder / f"{name}-{precision}.mlpackage"

@@ -65,18 +65,8 @@ def _checked(card: ExportCard) -> str:
                     f"{p.measure} <= {p.allowed:.2g}",
                 )
             )
-    header = (
-        "graph",
-        "precision",
-        "task",
-        "by",
-        "max abs",
-        "rms",
-        "rel rms",
-        "of float32 itself",
-        "contacts alike",
-        "allowed",
-    )
+    figures = ("max abs", "rms", "rel rms", "of float32 itself", "contacts alike", "allowed")
+    header = ("graph", "precision", "task", "by", *figures)
     note = (
         "Against the torch network on fixed random noise; 1 is a standard deviation of a channel. Several steps with "
         "guidance amplify the rounding of float32: `of float32 itself` says how far it is from exact by "

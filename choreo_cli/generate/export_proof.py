@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from choreo_cli.dataset.motions_stats import Stats
 from choreo_cli.errors import DataError
 from choreo_cli.generate.conditioning import channel_mask, extra_vector, task_vector, time_features
-from choreo_cli.generate.config import CHANNELS, Shape
+from choreo_cli.generate.config import CHANNELS, CONTACTS, Shape
 from choreo_cli.generate.export_plan import plan_of
 from choreo_cli.generate.export_sampler import NOISE, WEIGHT, Way
 from choreo_cli.generate.flow import Draw, Held, Predict
@@ -24,7 +24,6 @@ from formats.export_card import Proof
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
-CONTACTS = slice(4, 6)
 TASKS = ("GEN", "INBETWEEN", "PREDICT")
 ATOL = 1e-5
 ROUNDING = 4.0  # a sample may be so many times farther than float32 itself; of 72 of a trained dancer the worst was 3.6
@@ -116,15 +115,15 @@ def sampler_cases(model: Model, forward: Forward, way: Way, exact: Forward | Non
         model: The checkpoint.
         forward: Its network.
         way: How it is sampled.
-        exact: The network in float64, so that rounding is told apart from a wrong graph.
+        exact: The network in float64: then the rounding of each case is measured, and told apart from a wrong graph.
     """
     mean, std = (np.asarray(v, np.float64)[CONTACTS] for v in (model.stats.mean, model.stats.std))
     left, right = ((0.5 - mean) / std).tolist()
     cases = _samples(model, forward, way)
-    others = [] if exact is None else [_samples(model, exact, way)]
+    others = []
     if exact is not None:
         rng = np.random.default_rng(SEED)
-        others += [_samples(model, _shaken(forward, rng), way) for _ in range(DRAWN)]
+        others = [_samples(model, f, way) for f in (exact, *[_shaken(forward, rng)] * DRAWN)]
     return [
         replace(
             case, halves=(left, right),

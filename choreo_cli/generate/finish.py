@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from choreo_cli.generate.config import CONTACTS
 from choreo_cli.motion.capture_state import Track, joints_of, to_channels, to_track
 from choreo_cli.motion.choreo25 import clamp
 from choreo_cli.motion.foot_lock import RELEASED, let_step, lock_feet
@@ -20,7 +21,6 @@ F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
-CONTACTS = slice(4, 6)
 ANKLES = (7, 8)
 CONTACT_NAMES = ("contact_l", "contact_r")
 LET_GO_M_S = 5e-4  # a foot that could not be held closer than this is no contact any more

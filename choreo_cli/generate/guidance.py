@@ -6,7 +6,6 @@ Brooks et al., CVPR 2023; the interval of Kynkaanniemi et al., NeurIPS 2024).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +26,7 @@ class Guidance:
         low, high: Part of the way, 0 noise and 1 data, inside which the weights hold; outside everything weighs 1.
 
     Raises:
-        UsageError: a weight that is not finite, or an interval outside 0..1.
+        UsageError: a weight outside 0..20, or an interval outside 0..1.
     """
 
     audio: float = 1.0
@@ -36,8 +35,9 @@ class Guidance:
     high: float = 0.9
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.audio) and math.isfinite(self.text)):
-            raise UsageError(f"guidance weights {self.audio}, {self.text} are not finite")
+        for weight in (self.audio, self.text):
+            if not 0 <= weight <= MOST_WEIGHT:
+                raise UsageError(f"a weight of {weight:g}", hint=f"need 0 to {MOST_WEIGHT:g}")
         if not 0 <= self.low <= self.high <= 1:
             raise UsageError(f"guidance between {self.low} and {self.high}", hint="need 0 <= low <= high <= 1")
 

@@ -121,12 +121,12 @@ def defaults_of(facts: Mapping[str, Any]) -> Defaults:
     return Defaults(int(told["steps"]), str(told["solver"]), guidance_of(told["guidance"]))
 
 
-def torch_forward(net: nn.Module, device: str = "cpu", *, exact: bool = False) -> Forward:
-    """A torch network as a callable on float32 arrays; inside it may reckon in float64 (`exact`)."""
+def torch_forward(net: nn.Module, device: str = "cpu") -> Forward:
+    """A torch network as a callable on float32 arrays, which it takes in the type of its own weights."""
     import torch
 
-    kind = torch.float64 if exact else torch.float32
-    net = net.to(device, kind).eval()
+    net = net.to(device).eval()
+    kind = next(net.parameters()).dtype
 
     def forward(*inputs: F32) -> F32:
         with torch.inference_mode():

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from choreo_cli.generate.config import CONTACTS
 from choreo_cli.motion.choreo25_torch import decode_channels
 from choreo_cli.motion.skeleton import canonical_skeleton
 
 ANKLES = [7, 8]
-CONTACTS = slice(4, 6)
 FLOOR = [0, 2]
 TERMS = ("position", "velocity", "contact")
 

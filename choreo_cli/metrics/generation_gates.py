@@ -160,7 +160,7 @@ def set_entries(arm: Arm, bench: Bench) -> list[Entry]:
         far = bench.far[feature]
         mine: F64 = getattr(arm, feature)
         for kernel, name in ((False, f"fid_{letter}"), (True, f"kernel_distance_{letter}")):
-            each = [generation_sets.apart(far, bench.far_groups, _finite(m), bench.rng, kernel=kernel) for m in mine]
+            each = [generation_sets.apart(far, bench.far_groups, m, bench.rng, kernel=kernel) for m in mine]
             out.append(_apart_entry(f"generation.{name}.{arm.name}", each, bench.about(arm, features=feature)))
         k = len(bench.groups)
         real = getattr(bench.real, feature)[0]
@@ -179,10 +179,6 @@ def _within(features: F64, bench: Bench, far: F64) -> float | None:
     return (
         generation_sets.within_condition(features[good], bench.conditions[good].tolist(), far) if good.any() else None
     )
-
-
-def _finite(x: F64) -> F64:
-    return x[np.isfinite(x).all(1)]
 
 
 def _apart_entry(name: str, each: Sequence[generation_sets.Apart], params: Mapping[str, Any]) -> Entry:

@@ -55,13 +55,16 @@ def apart(
     the real spread. A Frechet distance needs n of twice the dimensions (it is biased below), a kernel distance 8.
 
     Args:
-        real: (N, D) features of held-out windows.
+        real: (N, D) features of held-out windows; here and below, rows that are not finite are left out.
         groups: Their groups.
         made: (M, D) features of generated windows.
         rng: Draws.
         kernel: Kernel distance in place of the Frechet distance.
         draws: Draws.
     """
+    fine = np.flatnonzero(np.isfinite(real).all(1))
+    real, groups = real[fine], [groups[k] for k in fine.tolist()]
+    made = made[np.isfinite(made).all(1)]
     names = sorted(set(groups))
     if len(names) < 2 or not len(made) or len(real) < 2:
         return Apart(None, None, None, None, 0, 0, f"{len(names)} held-out groups: two are needed for halves")

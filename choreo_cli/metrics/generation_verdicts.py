@@ -286,7 +286,6 @@ def _short_of(arm: Arm, most: Arm, far: sets.Apart, bench: Bench) -> tuple[str, 
 def _distance(arm: Arm, bench: Bench) -> sets.Apart:
     """Kernel distance of an arm's kinetic features, all seeds together; the same draws for every arm."""
     x = arm.kinetic.reshape(-1, arm.kinetic.shape[-1])
-    x = x[np.isfinite(x).all(1)]
     return sets.apart(bench.far["kinetic"], bench.far_groups, x, np.random.default_rng(11), kernel=True)
 
 

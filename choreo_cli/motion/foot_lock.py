@@ -113,9 +113,9 @@ def let_step(
     reach = max(1, round(STEP_S * fps))
     out = np.array(contacts, np.float64)
     for side in (0, 1):
-        todo = runs_of(out[:, side])
-        while todo:
-            start, end = todo.pop()
+        uncut = runs_of(out[:, side])
+        while uncut:
+            start, end = uncut.pop()
             run, own = ankles[start:end, side], kept[start:end]
             away = run - _place(run, own, -np.inf)
             if own.all() or np.linalg.norm(away[~own], axis=-1).max() <= most_m:
@@ -123,7 +123,7 @@ def let_step(
             at = start + 1 + int(np.where(own[1:] & own[:-1], -1.0, _apart(away)).argmax())
             cut = slice(max(start, at - reach), min(end, at + reach))
             out[cut, side] = np.where(kept[cut], out[cut, side], RELEASED)
-            todo += [(start + a, start + b) for a, b in runs_of(out[start:end, side])]
+            uncut += [(start + a, start + b) for a, b in runs_of(out[start:end, side])]
     return out
 
 

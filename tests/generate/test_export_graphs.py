@@ -136,7 +136,7 @@ def test_a_wrong_answer_is_never_let_through(tmp_path: Path) -> None:
 
 def test_a_sample_may_be_as_far_as_float32_itself_and_its_contacts_are_counted(tmp_path: Path) -> None:
     model, net = written(tmp_path), written(tmp_path).network()
-    exact = torch_forward(written(tmp_path).network(), exact=True)
+    exact = torch_forward(written(tmp_path).network().double())
     way = proof.way_of(model, 4)
     case = proof.sampler_cases(model, torch_forward(net), way, exact)[0]
     assert 0 < case.rounding < 1e-4 and case.halves is not None
