@@ -71,8 +71,9 @@ def generate(
     A clip follows from the model, the music's content, the seed and its number, whatever else is made in the same
     call. Values are clamped to their ranges and standing feet are held still; how much is told in motions.json, which
     evaluate motion, render and retarget read. --task inbetween fills between the frames of --keyframes, predict goes
-    on after them. A place on the floor is no constraint on a pose: --places, or place in a keyframe file, leads the
-    root there afterwards by the smallest change of its speeds.
+    on after them: of a whole clip, predict begins with its last 16 frames, inbetween fills between its first and its
+    last 8. A place on the floor is no constraint on a pose: --places, or place in a keyframe file, leads the root
+    there afterwards by the smallest change of its speeds.
 
     --stream needs no -o: the first frames leave as soon as one window is drawn. JSON Lines are those of capture
     stream, and the last one, with "end", is there only when the dance is whole; OSC sends /choreo/pose, which run-live
