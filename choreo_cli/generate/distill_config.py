@@ -45,7 +45,7 @@ class DistillConfig(DanceConfig, frozen=True, forbid_unknown_fields=True, kw_onl
     """
 
     epochs: Positive = 20
-    lr: Rate = 5e-4
+    lr: Rate = 1e-3
     warmup: Count = 50
     ema: Share = 0.99
     start: Literal["teacher", "fresh"] = "teacher"
