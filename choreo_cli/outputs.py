@@ -6,13 +6,13 @@ import hashlib
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from choreo_cli.errors import CantCreateError
+from choreo_cli.errors import CantCreateError, UsageError
 from choreo_cli.runtime import surroundings
 
 TRIES = 20
@@ -176,6 +176,37 @@ def make_folder(path: Path) -> None:
         except FileNotFoundError:  # a run that failed took a parent away, or a file system makes no folders of ours
             continue
     raise CantCreateError(f"cannot create {path}", hint="name another folder")
+
+
+def spare_inputs(read: Iterable[Path], out: Path, kind: str, results: Iterable[str]) -> None:
+    """Make sure that no result takes the place of what is read, and that no input goes with the results before.
+
+    Args:
+        read: Files that are read.
+        out: Folder of the results.
+        kind: Of the manifest, as for `output_folder`.
+        results: Paths of the results in it.
+
+    Raises:
+        UsageError: one would: the recording would be lost.
+    """
+    lost = _written_before(out, kind) | {(out / name).resolve() for name in results}
+    for path in read:
+        if path.resolve() in lost:
+            raise UsageError(f"the result would replace {path}, which is read", hint="name another output")
+
+
+def _written_before(out: Path, kind: str) -> set[Path]:
+    """Files of an earlier result in `out`: those that the next one does not write are removed."""
+    from formats import sealed
+    from formats.errors import FormatError
+    from formats.manifest import safe_join
+
+    try:
+        names = sealed.parse((out / f"{kind}.run.json").read_bytes())["files"]
+        return {safe_join(out, str(name)).resolve() for name in names}
+    except (OSError, FormatError, KeyError, TypeError):
+        return set()
 
 
 @contextmanager

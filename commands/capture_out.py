@@ -37,12 +37,11 @@ class Job:
     def run(self, work: Work, *, json: bool, table: bool, quiet: bool) -> int:
         """Make the clips and the manifest, and tell of them; the exit code."""
         from choreo_cli.motion.capture_job import run
-        from choreo_cli.motion.retarget_plan import spare_inputs
-        from choreo_cli.outputs import output_folder
+        from choreo_cli.outputs import output_folder, spare_inputs
         from choreo_cli.progress import Progress
         from choreo_cli.runtime import provenance
 
-        spare_inputs(work, self.out, ".npz")
+        spare_inputs((i.path for i in work.items), self.out, "motions", (f"{i.name}.npz" for i in work.items))
         made_by = provenance(f"capture {self.name}", self.asked, work.inputs, seed=self.seed)
         keep = f"kept in {self.out}"
         with (

@@ -79,12 +79,15 @@ def generate(
     stream, and the last one, with "end", is there only when the dance is whole; OSC sends /choreo/pose, which run-live
     and other programs read.
     """
+    from choreo_cli.generate.generate_checks import Output, at_stake, check_output, check_stream
     from choreo_cli.generate.generate_job import How, need_same_fps
     from choreo_cli.generate.generate_run import record
     from choreo_cli.generate.open_model import card_schema
+    from choreo_cli.outputs import spare_inputs
     from choreo_cli.runtime import provenance
 
-    _check(out, stream, to, clips, join, music)
+    wanted = Output(out, stream, to, clips)
+    check_output(wanted, join, overlap, music or [])
     place = _piped() if str(model) == "-" else model
     sampler = _opened(place, backend, device, threads)
     need_same_fps(fps, sampler)
@@ -92,10 +95,13 @@ def generate(
     weights = given.guidance(cfg, sampler.cfg)
     asked = How(task, steps, solver, weights, seed, "chain" if stream else join, overlap, not no_lock, keys)
     found = _music(sampler, music or [], seconds, asked)
+    read = [*(music or []), *([] if keyframes is None else [keyframes])]
+    spare_inputs(*at_stake(wanted, read, place, found))
     told: dict[str, Any] = {"quiet": quiet, "log": log_json}
     if stream is not None:
         from commands.generate_stream import send
 
+        check_stream(keys)
         send(sampler, found.heard[0], asked, stream, pace, quiet=quiet)
         return int(ExitCode.OK)
     assert out is not None
@@ -104,21 +110,6 @@ def generate(
     doc, code, keep = _write(sampler, found, asked, out, made_by, clips=clips, to=to, force=force, wait=wait, **told)
     streams.emit(doc, partial(dances_table, doc), out=None, json=json, as_table=table, keep=keep)
     return ExitCode.OK if keep_going and code == ExitCode.PARTIAL else code
-
-
-def _check(out: Path | None, stream: str | None, to: str, clips: int, join: str, music: list[Path] | None) -> None:
-    from choreo_cli.generate.generate_job import JOINS, LAYOUTS
-
-    if to not in LAYOUTS:
-        raise UsageError(f"no layout {to!r}", hint=f"choose from {', '.join(LAYOUTS)}")
-    if join not in JOINS:
-        raise UsageError(f"--join {join!r}", hint=f"choose from {', '.join(JOINS)}")
-    if stream is None and out is None:
-        raise UsageError("missing option '-o' / '--out'", hint="or --stream sends the frames away")
-    if stream is not None and out is not None:
-        raise UsageError("--stream keeps nothing", hint="leave out -o, or --stream: the same seed is danced again")
-    if stream is not None and (clips > 1 or len(music or []) > 1):
-        raise UsageError("--stream sends one dance", hint="name one music")
 
 
 def _piped() -> Path:

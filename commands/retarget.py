@@ -132,9 +132,9 @@ def _parameters(how: How, *files: Path | None) -> dict[str, Any]:
 
 def _spare(work: Work, out: Path, to: str) -> None:
     from choreo_cli.motion.retarget import SUFFIX
-    from choreo_cli.motion.retarget_plan import spare_inputs
+    from choreo_cli.outputs import spare_inputs
 
-    spare_inputs(work, out, SUFFIX[to])
+    spare_inputs((i.path for i in work.items), out, "motions", (i.name + SUFFIX[to] for i in work.items))
 
 
 def _write(

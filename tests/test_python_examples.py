@@ -123,3 +123,9 @@ def test_a_dancer_is_trained_and_sampled(choreo: Callable[..., Any], tmp_path: P
     assert frames == "as they come: 56 + 40 + 40 + 14 frames at 30 fps"
     assert raw == "raw: (2, 150, 25) in 2 evaluations of the network"
     assert len(motion_npz.read(tmp_path / "dance.npz").channels) == 150
+    small = choreo("distill", tmp_path / "flow", "--set", "pairs=8", "--set", "steps=1", "--set", "batch=4", "-q",
+                   "-o", tmp_path / "small")  # fmt: skip
+    assert small.returncode == 0, small.stderr
+    done = script("sample.py", tmp_path / "small", song, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "raw: (2, 150, 25) in 2 evaluations of the network"

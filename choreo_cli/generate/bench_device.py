@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from choreo_cli.generate.config import FPS, FRAMES
 from formats import device_bench
 from formats.metrics import entry
 
@@ -47,5 +48,19 @@ def _judged(found: device_bench.DeviceBench, where: dict[str, Any]) -> dict[str,
         why = f"the file has no {' '.join(JUDGED)}"
         return entry("generate.phone", None, "ms", "lower", goal=goal, params=where, why=why)
     one = mine[0]
+    unfit = _unfit(found)
     params = {**where, "p95_ms": one.p95_ms, "graph": one.graph, "precision": one.precision, "units": one.units}
-    return entry("generate.phone", one.p50_ms, "ms", "lower", n=one.n, goal=goal, params=params)
+    return entry("generate.phone", one.p50_ms, "ms", "lower", n=one.n, goal=goal, params=params, why=unfit)
+
+
+def _unfit(found: device_bench.DeviceBench) -> str | None:
+    """Why a file's latency says nothing about the goal, which is a cool phone that draws a whole window."""
+    if not found.device.model.startswith("iPhone"):
+        return f"{found.device.model} is no phone"
+    if found.frames != FRAMES or abs(found.fps - FPS) > 1e-6:
+        return f"{found.frames} frames at {found.fps:g} fps, the goal is about {FRAMES} at {FPS:g}"
+    if found.device.low_power:
+        return "low power mode was on"
+    if found.device.thermal in ("serious", "critical"):
+        return f"the phone was hot: {found.device.thermal}"
+    return None

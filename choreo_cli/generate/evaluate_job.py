@@ -24,6 +24,9 @@ from formats.manifest import Manifest
 
 STEPS: Mapping[str, tuple[int, ...]] = {"flow": (1, 2, 4, 10), "distilled": (1, 2, 4), "ddim": (50,)}
 PRODUCT: Mapping[str, int] = {"flow": 4, "distilled": 1, "ddim": 50}
+TASKS = ("predict", "inbetween")
+AGAINST = {task: f"against_{task}" for task in TASKS}  # arms of the run that is compared with
+GIVEN = (*TASKS, *AGAINST.values())  # arms of clips with given frames, which are judged by their error
 LEAST_CLIPS, LEAST_SEEDS = 256, 3
 MOST_WINDOWS = 1024
 WARM = 2  # the first block of a process also warms its caches
@@ -182,13 +185,15 @@ def plans_of(asked: Asked, stage: Stage) -> Iterator[Plan]:
         own = asked.onnx.recipe
         setting = replace(tuned, steps=PRODUCT[own]) if own == recipe else _own(asked.onnx, PRODUCT[own])
         yield Plan(f"onnx{setting.steps}", (asked.onnx,), setting)
-    if asked.against:
-        other = tuple(asked.against)
-        same = other[0].recipe == recipe
-        yield Plan("against", other, replace(tuned, steps=product_steps(asked)) if same else _own(other[0]))
-    for task in ("predict", "inbetween") if asked.frames <= main[0].frames else ():
+    other = tuple(asked.against)
+    if other:
+        theirs = replace(tuned, steps=product_steps(asked)) if other[0].recipe == recipe else _own(other[0])
+        yield Plan("against", other, theirs)
+    for task in TASKS if asked.frames <= main[0].frames else ():
         if task in main[0].tasks:
             yield Plan(task, main, replace(tuned, steps=product_steps(asked), task=task))
+            if other and task in other[0].tasks:
+                yield Plan(AGAINST[task], other, replace(theirs, task=task))
 
 
 def product_steps(asked: Asked) -> int:

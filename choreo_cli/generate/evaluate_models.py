@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from choreo_cli.errors import NoInputError, UsageError
+from choreo_cli.generate.config import MotionConfig
 from choreo_cli.generate.evaluate_arms import identity_of
 from choreo_cli.generate.model_files import defaults_of, open_export, open_model
 from choreo_cli.generate.open_model import EXPORT, schema_of
@@ -175,12 +176,19 @@ def _own_manifest(run: Run) -> Manifest:
         return run.manifest
 
 
+RUNNING = frozenset((
+    "epochs", "steps", "patience", "validate_every", "checkpoint_s", "checkpoint_epochs", "accumulate", "threads",
+    "val_windows",
+))  # fmt: skip
+"""Settings of a run that do not decide what is learned from how much."""
+
+
 def unlike(flow: Sequence[Tested], ddim: Sequence[Tested]) -> str | None:
     """Why two trainings were not alike in network, data and steps; None when they were, or nobody says."""
     if any(m.run is None for m in (*flow, *ddim)):
         return "a lone checkpoint does not say how it was trained"
     told = [[_budget(m) for m in models] for models in (flow, ddim)]
-    for key in ("data", "size", "steps", "batch"):
+    for key in told[0][0]:
         one, other = ({str(t[key]) for t in side} for side in told)
         if one != other:
             return f"not trained alike: {key} {', '.join(sorted(one))[:80]} against {', '.join(sorted(other))[:80]}"
@@ -192,5 +200,5 @@ def _budget(m: Tested) -> dict[str, Any]:
     e = m.run.entry
     config = e["config"] if isinstance(e["config"], dict) else {}
     data = e["data"] if isinstance(e["data"], dict) else {}
-    return {"data": str(data.get("sha256"))[:12], "size": config.get("size"), "steps": e["steps"],
-            "batch": config.get("batch")}  # fmt: skip
+    alike = [k for k in MotionConfig.__struct_fields__ if k not in RUNNING]
+    return {"data": str(data.get("sha256"))[:12], "steps": e["steps"], **{k: config.get(k) for k in alike}}

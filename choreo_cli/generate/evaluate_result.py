@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 
 from choreo_cli.generate.evaluate_job import (
+    AGAINST,
+    GIVEN,
     LEAST_CLIPS,
     LEAST_SEEDS,
     PRODUCT,
     STEPS,
+    TASKS,
     Asked,
     Progress,
     Stage,
@@ -58,13 +61,10 @@ def evaluate(asked: Asked, on_progress: Progress, note: Any) -> Result:
     notes = _notes(asked, stage)
     gates, chosen = _gates(asked, stage, bench)
     figures = [
-        e for name, arm in stage.arms.items() if name not in ("held_out", *TASKS) for e in figure_entries(arm, bench)
+        e for name, arm in stage.arms.items() if name not in ("held_out", *GIVEN) for e in figure_entries(arm, bench)
     ]
     entries = [*chosen, *gates, *_held_out(bench), *figures]
     return Result(Evaluation(entries, _inputs(asked, stage), notes), stage)
-
-
-TASKS = ("predict", "inbetween")
 
 
 def bench_of(asked: Asked, stage: Stage) -> Bench:
@@ -100,15 +100,18 @@ def _gates(asked: Asked, stage: Stage, bench: Bench) -> tuple[list[Entry], list[
         out.append(verdicts.sane(one, bench, "one_step"))
     onnx = next((a for n, a in arms.items() if n.startswith("onnx")), None)
     if onnx is not None:
-        out.append(verdicts.sane(onnx, bench, "onnx"))
+        judged = replace(onnx, facts={**onnx.facts, "graph": "step.onnx, its answers joined by choreo's own sampler"})
+        out.append(verdicts.sane(judged, bench, "onnx"))
     if asked.distilled:
         out += verdicts.distilled(arms["distilled1"], main, bench)
     shown = [main, *([arms["distilled1"]] if asked.distilled else [])]
     for arm in shown:
         out += [*verdicts.contact(arm, bench), *verdicts.music(arm, bench)]
-    out += [e for t in TASKS if t in arms for e in verdicts.task_gates(verdicts.TaskArm(t, arms[t]), bench)]
+    few = _few(asked)
+    out += [e for t in TASKS if t in arms for e in verdicts.task_gates(verdicts.TaskArm(t, arms[t]), bench, few)]
     if asked.against:
-        out += verdicts.no_worse(main, arms["against"], bench, asked.against[0].name)
+        both = {t: (arms[t], arms[AGAINST[t]]) for t in TASKS if AGAINST[t] in arms}
+        out += verdicts.no_worse(main, arms["against"], bench, asked.against[0].name, both)
     family = [arms[f"{recipe}{n}"] for n in sorted(steps)]
     best, reason = verdicts.choose_steps(family, bench)
     table = {
@@ -120,12 +123,17 @@ def _gates(asked: Asked, stage: Stage, bench: Bench) -> tuple[list[Entry], list[
 
 def _not_a_gate(asked: Asked) -> str | None:
     """Why flow against diffusion cannot be judged; None when it can."""
-    few = min(len(asked.models), len(asked.ddim))
-    if asked.clips < LEAST_CLIPS:
-        return f"{asked.clips} clips a seed, the gate needs {LEAST_CLIPS}"
-    if few < LEAST_SEEDS:
-        return f"{few} seed{'s' * (few != 1)}, the gate needs {LEAST_SEEDS}"
+    seeds = min(len(asked.models), len(asked.ddim))
+    if (few := _few(asked)) is not None:
+        return few
+    if seeds < LEAST_SEEDS:
+        return f"{seeds} seed{'s' * (seeds != 1)}, the gate needs {LEAST_SEEDS}"
     return unlike(asked.models, asked.ddim)
+
+
+def _few(asked: Asked) -> str | None:
+    """That the clips are fewer than the gates were made for."""
+    return f"{asked.clips} clips a seed, the gate needs {LEAST_CLIPS}" if asked.clips < LEAST_CLIPS else None
 
 
 def _tuning(stage: Stage, bench: Bench) -> list[Entry]:

@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 
 from choreo_cli.generate.evaluate_arms import BLOCK
-from choreo_cli.generate.evaluate_job import Stage
+from choreo_cli.generate.evaluate_job import GIVEN, Stage
 from choreo_cli.metrics.generation_clip import lock
 from choreo_cli.motion.choreo25 import clamp
 from formats.motion_npz import Header, MotionClip, encode
 
 SHOWN = 3  # conditions of which every arm shows a dance
 HEIGHT_M = 1.70  # the training scale
-TASKS = ("predict", "inbetween")
 Sample = tuple[str, bytes, dict[str, Any]]
 
 
@@ -29,7 +28,7 @@ def samples(stage: Stage) -> Iterator[Sample]:
     conditions = stage.whole.rows(stage.chosen)
     count = min(BLOCK, len(conditions))
     rows = sorted({int(k) for k in np.linspace(0, count - 1, min(SHOWN, count)).round()})
-    shown = {"held_out": conditions.x[:count], **{k: v for k, v in stage.kept.items() if k not in TASKS}}
+    shown = {"held_out": conditions.x[:count], **{k: v for k, v in stage.kept.items() if k not in GIVEN}}
     for arm, channels in shown.items():
         facts = stage.arms[arm].facts
         for k in rows:

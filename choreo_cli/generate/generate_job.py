@@ -28,6 +28,7 @@ F32 = NDArray[np.float32]
 TASKS = ("gen", "inbetween", "predict")
 JOINS = ("overlap", "chain")
 LAYOUTS = {"npz": "choreo25", "bvh": "bvh", "humanml3d": "humanml3d", "mp4": "choreo25"}
+SUFFIXES = {"npz": (".npz",), "bvh": (".bvh", ".json"), "humanml3d": (".npy", ".json"), "mp4": (".npz", ".mp4")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,10 @@ def check_how(how: How, sampler: Sampler) -> None:
             f"the model has not learned {missing[0].lower()}",
             hint=f"it knows {', '.join(t.lower() for t in sampler.tasks)}",
         )
+    own = sampler.defaults.solver
+    if how.solver not in (None, own) and (sampler.baked or sampler.process.name != "flow"):
+        kind = "distilled" if sampler.baked else "diffusion"
+        raise UsageError(f"--solver {how.solver}: a {kind} model takes its own steps", hint="leave --solver out")
     if sampler.baked and how.cfg is not None:
         raise UsageError("guidance is part of this distilled model", hint="leave --cfg out")
     sampler.process.evaluations(how.steps or sampler.steps, how.solver or sampler.defaults.solver)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from choreo_cli.metrics.motion_beats import bas_fixed
-from choreo_cli.metrics.motion_clip import FIXED_FPS, Clip, fixed_rate, low_passed
+from choreo_cli.metrics.motion_clip import FIXED_FPS, Clip, clamped_share, fixed_rate, low_passed
 from choreo_cli.metrics.motion_features import fixed_features
 from choreo_cli.metrics.motion_measures import limit_share
 from choreo_cli.metrics.motion_music import STEP_S, Music
@@ -24,7 +24,7 @@ from formats.motion_npz import Skeleton
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
-VERSION = "generation-clip-2"  # part of every key under which a judged clip is kept
+VERSION = "generation-clip-3"  # part of every key under which a judged clip is kept
 FIGURES = (
     "sanity", "musicality", "beat_alignment", "shuffled", "slide", "slide_after_lock", "contact_fraction", "jerk",
     "jerk_p99", "clamp_rate", "limits_after_clamp",
@@ -111,12 +111,11 @@ def clip_of(channels: F32, skeleton: Skeleton, fps: float, name: str = "clip") -
     from choreo_cli.motion.choreo25 import clamp, decode_channels
 
     kept, counts = clamp(channels)
-    outside = sum(counts.values())
     joints = decode_channels(channels, skeleton, fps)
-    after = decode_channels(kept, skeleton, fps) if outside else joints
+    after = decode_channels(kept, skeleton, fps) if counts else joints
     rest = (float(skeleton.ank0[0]), float(skeleton.ank0[1]))
     contacts = np.asarray(channels[:, 4:6], np.float64)
-    return Clip(name, joints, fps, contacts, rest, clamped=after, clamped_share=outside / channels.size)
+    return Clip(name, joints, fps, contacts, rest, clamped=after, clamped_share=clamped_share(counts, len(channels)))
 
 
 def locked(channels: F32, skeleton: Skeleton, fps: float, name: str = "clip") -> Clip:

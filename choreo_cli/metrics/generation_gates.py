@@ -27,6 +27,7 @@ LEAST_SANE, LEAST_COMPUTE = 0.9, 12.0
 WITHIN, LEAST_DIVERSITY = 0.95, 0.9
 LOCKED_M_S = 0.001
 LEAST_ABOVE = 0.001  # above chance: a body that never moves is exactly at it
+AT_CHANCE = 0.15  # of a perfect score: an interval that reaches this far from chance cannot say that it is there
 UNITS: Mapping[str, tuple[str, str]] = {
     "sanity": ("1", "higher"), "musicality": ("1", "higher"), "beat_alignment": ("1", "higher"),
     "shuffled": ("1", "lower"), "slide": ("m/s", "lower"), "slide_after_lock": ("m/s", "lower"),
@@ -35,14 +36,15 @@ UNITS: Mapping[str, tuple[str, str]] = {
 }  # fmt: skip
 GATES: Mapping[str, str] = {
     "against_ddim": "Flow 4-step must match or beat DDIM-50: same network, data, steps of training, conditions and"
-    " seeds; lower bound of (flow4 - ddim50) >= -1 point pass rate and >= -0.01 score",
+    " seeds; lower bound of (flow4 - ddim50) >= -1 point pass rate and >= -0.01 score; the score is the mean of the"
+    " parts of musicality that clips of this length have (params.parts): beat alignment alone below 5 s",
     "sane": "sanity >= 90 %",
     "sliding": "Zero foot sliding: after foot lock ankle slide in contact frames <= 1 mm/s",
     "sliding_before": "Zero foot sliding, before the lock: metres slid per second of contact <= held-out real clips",
     "contact": "A model that floats has no skating: feet down at least half as often as held-out real ones",
     "limits": "Zero joint-limit violations: violation fraction 0 after clamp",
     "music": "Music matters: beat alignment above chance by more than its interval",
-    "shuffled": "Music matters: with shuffled music it falls to chance",
+    "shuffled": "Music matters: with shuffled music it falls to chance; its interval holds 0 and is short enough",
     "distilled": "Distilled 1 step within 5 % of 4 steps on sanity and musicality, diversity ratio >= 0.9",
     "known": "In-betweening and prediction: known frames exact",
     "between": "In-betweening: better than interpolation beyond the interval",

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from choreo_cli.metrics import generation_sets as sets
 from choreo_cli.metrics import generation_stats as stats
 from choreo_cli.metrics.generation_gates import (
+    AT_CHANCE,
     GATES,
     LEAST_ABOVE,
     LEAST_COMPUTE,
@@ -32,6 +33,8 @@ from formats.metrics import entry
 F64 = NDArray[np.float64]
 MARGINS = {"sanity": PASS_MARGIN, "musicality": SCORE_MARGIN}
 COMPARED = ("sanity", "musicality", "beat_alignment", "slide", "jerk", "clamp_rate")
+FEATURES = (("k", "kinetic"), ("g", "manual"))
+NEAR_REAL = ("jerk",)  # neither more nor less is better: as far from the held-out level as may be, |ln|
 
 
 def paired(a: Arm, b: Arm) -> tuple[Arm, Arm]:
@@ -96,7 +99,7 @@ def distilled(student: Arm, teacher: Arm, bench: Bench) -> list[Entry]:
 def diversity(a: Arm, b: Arm, bench: Bench, name: str, params: Mapping[str, Any]) -> Entry:
     """Mean pairwise distance of the clips of one arm over those of another, of the worse of both feature sets."""
     far, found = bench.far, {}
-    for feature in ("kinetic", "manual"):
+    for _, feature in FEATURES:
         pairs = zip(getattr(a, feature), getattr(b, feature), strict=True)
         each = [sets.diversity_ratio(x, y, far[feature], bench.rng) for x, y in pairs]
         known = [d for d in each if d.ratio is not None and d.ci is not None]
@@ -160,12 +163,14 @@ def music(arm: Arm, bench: Bench) -> list[Entry]:
     heard = stats.mean(arm.figures["beat_alignment"], bench.units, bench.rng)
     other = stats.mean(arm.figures["shuffled"], bench.units, bench.rng)
     level = {"held_out": bench.level("beat_alignment"), "held_out_shuffled": bench.level("shuffled")}
-    one_song = None if other.value is not None else "one song: there is no other to shuffle with"
+    why = None if other.value is not None else "one song: there is no other to shuffle with"
+    if other.ci is not None and other.ci[0] <= 0 and other.ci[1] > AT_CHANCE:
+        why = f"the interval reaches {other.ci[1]:.2f}, {AT_CHANCE} is the most: more clips can tell"
     return [
         bound_entry(f"generation.music.above_chance.{arm.name}", heard, "1", (">=", LEAST_ABOVE), "music",
                     {**params, **level}, side=0),
         bound_entry(f"generation.music.shuffled.{arm.name}", other, "1", ("<=", 0.0), "shuffled",
-                    {**params, **level}, side=0, better="lower", why=one_song),
+                    {**params, **level}, side=0, better="lower", why=why),
     ]  # fmt: skip
 
 
@@ -182,8 +187,14 @@ class TaskArm:
     arm: Arm
 
 
-def task_gates(task: TaskArm, bench: Bench) -> list[Entry]:
-    """Known frames exact, and better than each simple rule beyond the interval of the paired difference."""
+def task_gates(task: TaskArm, bench: Bench, few: str | None = None) -> list[Entry]:
+    """Known frames exact, and better than each simple rule beyond the interval of the paired difference.
+
+    Args:
+        task: Clips with given frames.
+        bench: See `Bench`.
+        few: That there are fewer clips than the gates were made for: an interval that holds 0 then says nothing.
+    """
     arm, f = task.arm, task.arm.figures
     params = bench.about(arm, task=task.name)
     worst = float(np.nanmax(f["known"])) if np.isfinite(f["known"]).any() else None
@@ -198,9 +209,10 @@ def task_gates(task: TaskArm, bench: Bench) -> list[Entry]:
         found = stats.difference(f["made"], f[rule], bench.units, bench.rng)
         horizons = {k: _known_mean(v) for k, v in f.items() if k.startswith(("made@", f"{rule}@"))}
         more = {"made_m": _known_mean(f["made"]), f"{rule}_m": _known_mean(f[rule]), "horizons_m": horizons}
+        open_ = few if found.ci is not None and found.ci[0] <= 0 < found.ci[1] else None
         out.append(bound_entry(
             f"generation.{task.name}.over_{rule}", found, "m", ("<=", 0.0), gate, {**params, **more}, side=1,
-            better="lower",
+            better="lower", why=open_,
         ))  # fmt: skip
     if "seam" in f and np.isfinite(f["seam"]).any():
         about = {**params, "of": "largest acceleration at a seam over the 99th percentile inside"}
@@ -209,21 +221,43 @@ def task_gates(task: TaskArm, bench: Bench) -> list[Entry]:
     return out
 
 
-def no_worse(mine: Arm, theirs: Arm, bench: Bench, other: str) -> list[Entry]:
-    """What got worse than another run beyond its interval: the far end of the interval of the gain must reach 0."""
+def no_worse(
+    mine: Arm, theirs: Arm, bench: Bench, other: str, tasks: Mapping[str, tuple[Arm, Arm]] | None = None
+) -> list[Entry]:
+    """What got worse than another run beyond its interval: the far end of the interval of the gain must reach 0.
+
+    Args:
+        mine, theirs: Arms of the same clips.
+        bench: See `Bench`.
+        other: Name of the other run.
+        tasks: Task -> both arms with given frames, which are compared by their error.
+    """
     alike = set(mine.seeds) == set(theirs.seeds)
     a, b = paired(mine, theirs) if alike else (mine, theirs)
     compare = stats.difference if alike else stats.unpaired
+    about = bench.about(mine, against=other, gain_of="positive is better than the other run")
     out = []
     for figure in COMPARED:
         unit, better = UNITS[figure]
-        sign = 1.0 if better == "higher" else -1.0
-        found = compare(sign * a.figures[figure], sign * b.figures[figure], bench.units, bench.rng)
+        sign, level = 1.0 if better == "higher" else -1.0, bench.level(figure)
+        near = figure in NEAR_REAL and level is not None and level > 0
+        x, y = (np.abs(np.log(np.maximum(v.figures[figure], 1e-9) / level)) if near and level else v.figures[figure]
+                for v in (a, b))  # fmt: skip
+        found = compare(sign * x, sign * y, bench.units, bench.rng)
         levels = {"this": _known_mean(a.figures[figure]), "that": _known_mean(b.figures[figure])}
+        more = {"held_out": level, "of": "|ln| of the ratio to the held-out level"} if near else {}
         out.append(bound_entry(
-            f"generation.against.{figure}", found, unit, (">=", 0.0), "not_worse",
-            bench.about(mine, against=other, gain_of="positive is better than the other run", **levels), side=1,
+            f"generation.against.{figure}", found, "1" if near else unit, (">=", 0.0), "not_worse",
+            {**about, **levels, **more}, side=1,
         ))  # fmt: skip
+    for task, (one, two) in (tasks or {}).items():
+        one, two = paired(one, two) if alike else (one, two)
+        found = compare(-one.figures["made"], -two.figures["made"], bench.units, bench.rng)
+        levels = {"this": _known_mean(one.figures["made"]), "that": _known_mean(two.figures["made"])}
+        out.append(bound_entry(
+            f"generation.against.{task}", found, "m", (">=", 0.0), "not_worse", {**about, **levels}, side=1,
+        ))  # fmt: skip
+    out += [_nearer(letter, feature, mine, theirs, bench, about) for letter, feature in FEATURES]
     ratio = diversity(*paired(mine, theirs), bench, "generation.against.diversity", bench.about(mine, against=other))
     goal = None if ratio["ci"] is None else (">=", 1.0)
     top = None if ratio["ci"] is None else ratio["ci"][1]
@@ -231,6 +265,30 @@ def no_worse(mine: Arm, theirs: Arm, bench: Bench, other: str) -> list[Entry]:
     out.append(entry("generation.against.diversity", top, "1", "higher", n=ratio["n"], ci=ratio["ci"], goal=goal,
                      status=ratio["status"], why=ratio["why"], params=about))  # fmt: skip
     return out
+
+
+def _nearer(letter: str, feature: str, mine: Arm, theirs: Arm, bench: Bench, about: Mapping[str, Any]) -> Entry:
+    """How much nearer to the held-out windows than the other run, by kernel distance.
+
+    Each run has its own interval over draws; that of the gain is the widest that both allow.
+    """
+    far, name = bench.far[feature], f"generation.against.kernel_distance_{letter}"
+    both = [
+        [sets.apart(far, bench.far_groups, m, bench.rng, kernel=True) for m in getattr(arm, feature)]
+        for arm in (mine, theirs)
+    ]
+    known = [[(d.value, d.ci, d.n) for d in side if d.value is not None and d.ci is not None] for side in both]
+    if not all(known):
+        why = next((d.why for side in both for d in side if d.why), "no distance")
+        return entry(name, None, "1", "higher", n=0, goal=(">=", 0.0), status="insufficient", why=why,
+                     params={**about, "gate": GATES["not_worse"], "features": feature})  # fmt: skip
+    (this, low, high), (that, least, most) = (
+        (float(np.mean([v for v, _, _ in side])), *(float(np.mean([ci[k] for _, ci, _ in side])) for k in (0, 1)))
+        for side in known
+    )
+    found = stats.Estimate(that - this, (least - high, most - low), known[0][0][2], (that - this,))
+    params = {**about, "features": feature, "this": this, "that": that}
+    return bound_entry(name, found, "1", (">=", 0.0), "not_worse", params, side=1)
 
 
 def choose_steps(arms: Sequence[Arm], bench: Bench) -> tuple[Arm, str]:

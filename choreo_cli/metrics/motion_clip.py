@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,6 +22,17 @@ _SAME_RATE = 1e-3  # of the rate: 29.97 counts as 30
 _KEEP_HZ = 0.45  # of the new rate: what is left of the spectrum before a rate is lowered
 
 
+POSE_CHANNELS = 23  # of choreo25, the other two are contacts
+
+
+def clamped_share(counts: Mapping[str, int], frames: int) -> float:
+    """Share of the pose values outside their range, of what `choreo25.clamp` counted in that many frames.
+
+    Contacts are left out: a network draws them as numbers about 0 and 1, and cutting those changes no pose.
+    """
+    return sum(n for name, n in counts.items() if not name.startswith("contact")) / max(1, POSE_CHANNELS * frames)
+
+
 @dataclass(frozen=True, slots=True)
 class Clip:
     """One clip to be judged.
@@ -37,7 +48,7 @@ class Clip:
         filled: Frames in gaps of up to 0.25 s that were interpolated.
         lost: Frames left out because of longer gaps.
         clamped: (T, 22, 3) joints decoded after the channels were clamped to their hard ranges; None without channels.
-        clamped_share: Share of channel values outside their range; None without channels.
+        clamped_share: Share of pose values (contacts are no pose) outside their range; None without channels.
     """
 
     name: str

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from choreo_cli.errors import ChoreoError, DataError, NoInputError
-from choreo_cli.metrics.motion_clip import Clip, names_unique
+from choreo_cli.metrics.motion_clip import Clip, clamped_share, names_unique
 from formats.errors import FormatError
 
 if TYPE_CHECKING:
@@ -106,11 +106,9 @@ def _of_channels(own: MotionClip, name: str, group: str | None) -> Clip:
     contacts = own.channels[:, 4:6].astype("float64")
     joints = decode(own)
     channels, counts = clamp(own.channels)
-    outside = sum(counts.values())
-    after = decode(replace(own, channels=channels)) if outside else joints
-    return Clip(
-        name, joints, own.header.fps, contacts, rest, group, clamped=after, clamped_share=outside / own.channels.size
-    )
+    after = decode(replace(own, channels=channels)) if counts else joints
+    share = clamped_share(counts, len(own.channels))
+    return Clip(name, joints, own.header.fps, contacts, rest, group, clamped=after, clamped_share=share)
 
 
 def _as_manifest(path: Path) -> Manifest | None:

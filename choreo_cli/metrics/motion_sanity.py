@@ -1,13 +1,13 @@
 """Whether a clip could be a person's: a list of checks, each with a threshold taken from recordings.
 
-Thresholds are twice the worst value (half the smallest, for the contact fraction) over thirteen recordings of 1 to 63 s
-at 30 fps, each as its importer reads it and again as decoded choreo25: six of Bandai-Namco (a dance, a bow, walks), CMU
-01_01 (jumps) and 11_01, three of Xia et al. (styled walks), a walk of a MotionBuilder rig, an AIST++ break dance. Worst
-there: frames beyond a limit .009, self-penetration 23 mm, floor 8.7 mm (decoded toes follow a rule; as read .06), slide
-.32 m/s, claimed contacts in the air .18, jerk (6 Hz) mean 193 and p99 826 m/s^3, speed (99.9 %) 11.0 m/s, pelvis step
-.107 m, bones .008 (an interpolated cut); smallest contact fraction of those of 2 s and more .31. `still` is a tenth of
-the slowest recording. Generated 263-D clips whose bones vary by 3-4 %, and joints from the middle of markers, fail
-`bones`, as they should.
+Thresholds are twice the worst value (half the smallest, for the contact fraction) over thirteen recordings of 1 to 63
+s at 30 fps, each as its importer reads it and again as decoded choreo25: six of Bandai-Namco (a dance, a bow, walks),
+CMU 01_01 (jumps) and 11_01, three of Xia et al. (styled walks), a walk of a MotionBuilder rig, an AIST++ break dance.
+Worst there: frames beyond a limit .009, self-penetration 23 mm, floor 8.7 mm (decoded toes follow a rule; as read
+.06), slide .32 m/s, claimed contacts in the air .18, jerk (6 Hz) mean 193 and p99 826 m/s^3, speed (99.9 %) 11.0 m/s,
+pelvis step .107 m, bones .008 (an interpolated cut); smallest contact fraction of those of 2 s and more .31.
+`speed_min` is a tenth of the slowest recording, `clamped_share` a round number: recordings have none. Generated 263-D
+clips whose bones vary by 3-4 %, and joints from the middle of markers, fail `bones`, as they should.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ class Thresholds:
 
     Args:
         lost_share: Frames without a finite pose, left out or filled.
+        clamped_share: Pose values beyond the hard ranges of their channels, of clips that have channels.
         limits_share: Frames with a joint beyond its limit.
         self_mm: Mean overlap of all capsules.
         ground_mm: Mean depth of the deepest foot.
@@ -44,6 +45,7 @@ class Thresholds:
     """
 
     lost_share: float = 0.0
+    clamped_share: float = 0.01
     limits_share: float = 0.02
     self_mm: float = 46.0
     ground_mm: float = 17.0
@@ -92,7 +94,7 @@ class SanityChecker:
         lost = (whole.lost + whole.filled) / clip.frames if clip.frames else 1.0
         if whole.seconds < SHORTEST_S:
             return Sanity(clip.name, (f"finite: {whole.frames} usable frames",), {"lost_share": lost})
-        return self._judge(clip.name, self._measure(resampled(whole, FIXED_FPS), lost))
+        return self._judge(clip.name, self._measure(resampled(whole, FIXED_FPS), lost, clip.clamped_share))
 
     def check_all(self, clips: Sequence[Clip]) -> list[Sanity]:
         """Judge every clip."""
@@ -102,12 +104,13 @@ class SanityChecker:
         """Thresholds as JSON values."""
         return asdict(self.thresholds)
 
-    def _measure(self, at: Clip, lost: float) -> dict[str, float | None]:
+    def _measure(self, at: Clip, lost: float, clamped: float | None) -> dict[str, float | None]:
         jerk = smooth.jerk(low_passed(at.body, FIXED_FPS, smooth.CUT_HZ), FIXED_FPS) if at.frames >= 8 else None
         feet = slide(at)
         speed = smooth.top_speed(at.body, FIXED_FPS)
         return {
             "lost_share": lost,
+            "clamped_share": clamped,
             "limits_share": limit_share(at),
             "self_mm": self_overlap_mm(at),
             "ground_mm": ground_depth_mm(at),
@@ -134,6 +137,7 @@ class SanityChecker:
 
 _LABELS = {
     "lost_share": ("finite: share of frames without a pose", ""),
+    "clamped_share": ("range: share of pose values beyond their channels' ranges", ""),
     "limits_share": ("limits: share of frames beyond a joint limit", ""),
     "self_mm": ("penetration: parts of the body overlap by", " mm"),
     "ground_mm": ("floor: feet below it by", " mm"),

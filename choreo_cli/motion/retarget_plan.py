@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
-from choreo_cli.errors import NoInputError, UsageError
-from formats import sealed
+from choreo_cli.errors import NoInputError
 from formats.atomic import sha256_file
 from formats.errors import FormatError
 from formats.foreign import registry
@@ -121,33 +120,6 @@ def of_manifest(manifest: Manifest, roots: Mapping[str, str]) -> Work:
     work = _work(found, own)
     inputs = [{"role": "manifest", "sha256": manifest.sha256, "schema": manifest.schema}, *work.inputs]
     return Work(work.items, inputs, work.roots)
-
-
-def spare_inputs(work: Work, out: Path, suffix: str) -> None:
-    """Make sure that no result takes the place of what is read, and that no input goes with the results before.
-
-    Args:
-        work: What is read.
-        out: Folder of the results.
-        suffix: What the names of the results end in.
-
-    Raises:
-        UsageError: one would: the recording would be lost.
-    """
-    own = _written_before(out)
-    for item in work.items:
-        inside = item.path.resolve()
-        if inside in own or any(inside == (out / (i.name + suffix)).resolve() for i in work.items):
-            raise UsageError(f"-o {out} would replace {item.path}, which is read", hint="name another folder")
-
-
-def _written_before(out: Path) -> set[Path]:
-    """Files of an earlier result in `out`: those that the next one does not write are removed."""
-    try:
-        names = sealed.parse((out / "motions.run.json").read_bytes())["files"]
-        return {safe_join(out, str(name)).resolve() for name in names}
-    except (OSError, FormatError, KeyError, TypeError):
-        return set()
 
 
 def _is_body(e: Mapping[str, Any]) -> bool:

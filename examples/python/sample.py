@@ -30,5 +30,6 @@ header, frames = pieces(sampler, music, How(seed=1))
 print("as they come:", " + ".join(str(len(piece)) for piece in frames), f"frames at {header.fps:g} fps")
 
 # Under all that: raw channels (B, T, 25) of a batch, before anything is clamped. Row k follows from its own numbers.
-raw = sampler.dance(np.stack([music.values] * 2), rows=[(7, 0), (7, 1)], steps=2, cfg=1.0)
+# A distilled model has its guidance built in, any other takes a weight.
+raw = sampler.dance(np.stack([music.values] * 2), rows=[(7, 0), (7, 1)], steps=2, cfg=None if sampler.baked else 1.0)
 print(f"raw: {raw.shape} in {sampler.nfe} evaluations of the network")

@@ -130,6 +130,16 @@ def test_a_phone_is_what_its_file_says(tmp_path: Path) -> None:
     assert [e["name"].split(".", 2)[2] for e in others] == ["sampler4.palette6.all", "sampler4.palette6.cpuOnly"]
     file.write_text(json.dumps(changed(device={**PHONE["device"], "simulator": True})))
     assert bench_device.bench(device_file=file)[0]["why"] == "a simulator is no phone"
+    unfit: list[tuple[dict[str, Any], str]] = [
+        ({"device": {**PHONE["device"], "model": "Mac14,2"}}, "Mac14,2 is no phone"),
+        ({"frames": 8}, "8 frames at 30 fps"),
+        ({"device": {**PHONE["device"], "low_power": True}}, "low power mode"),
+        ({"device": {**PHONE["device"], "thermal": "critical"}}, "hot: critical"),
+    ]
+    for change, why in unfit:
+        file.write_text(json.dumps(changed(**change)))
+        hot = bench_device.bench(device_file=file)[0]
+        assert hot["pass"] is None and why in hot["why"] and hot["value"] == 11.0
     file.write_text(json.dumps(changed(measured=PHONE["measured"][1:])))
     assert bench_device.bench(device_file=file)[0]["value"] is None
 

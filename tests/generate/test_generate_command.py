@@ -175,6 +175,28 @@ def test_guidance_is_told_by_condition_and_interval(run: Run, stage: Stage, tmp_
     assert one.code == 0
 
 
+def test_what_is_read_is_never_written_over(run: Run, stage: Stage, tmp_path: Path) -> None:
+    song = tmp_path / "song.wav"
+    song.write_bytes(stage.song.read_bytes())
+    first = run(stage.model, song, "-o", tmp_path, "-q")
+    assert first.code == 0, first.err  # beside the song is no fault
+    model = write_model(tmp_path / "m")
+    before = {p: p.read_bytes() for p in (song, tmp_path / "song.npz", model / "model.json")}
+    calls: list[tuple[list[Any], str]] = [
+        (["--stream", song], "would replace"),
+        (["--stream", tmp_path / "song.npz", "--keyframes", tmp_path / "song.npz"], "would replace"),
+        (["--stream", model / "model.json"], "would replace"),
+        (["--keyframes", tmp_path / "song.npz", "-o", tmp_path], "would replace"),
+        (["--keyframes", tmp_path / "song.npz", "--to", "bvh", "-o", tmp_path], "would replace"),
+        (["-o", model], "holds the model"),
+    ]
+    for more, said in calls:
+        done = run(model, song, *more, "-q")
+        one_line(done, 2, said)
+        assert all(p.read_bytes() == data for p, data in before.items())
+    assert sorted(p.name for p in model.iterdir()) == ["model.json", "model.safetensors"]
+
+
 BAD: list[tuple[str, Any, int, str]] = [
     ("no music", lambda s, t: [s.model], 2, "the model dances to music: name a sound or feature file"),
     ("music that is not there", lambda s, t: [s.model, t / "gone.wav"], 66, "no file"),
@@ -202,6 +224,7 @@ BAD: list[tuple[str, Any, int, str]] = [
     ("a NaN clip", lambda s, t: [s.model, s.song, "--keyframes", nan_clip(t)], 65, "not finite"),
     ("a damaged clip", lambda s, t: [s.model, s.song, "--keyframes", damaged_clip(t)], 65, "own.npz"),
     ("an unknown solver", lambda s, t: [s.model, s.song, "--solver", "rk9"], 2, "no solver 'rk9'"),
+    ("a solver for a distilled model", lambda s, t: [write_model(t / "m", baked=True), s.song, "--solver", "rk4"], 2, "a distilled model takes its own steps"),
     ("no steps", lambda s, t: [s.model, s.song, "--steps", 0], 2, "steps"),
     ("odd guidance", lambda s, t: [s.model, s.song, "--cfg", "loud"], 2, "--cfg 'loud'"),
     ("guidance beyond everything", lambda s, t: [s.model, s.song, "--cfg", "1e9"], 2, "--cfg 1e9: a weight of 1e+09: need 0 to 20"),

@@ -107,6 +107,8 @@ def test_nonsense_fails_and_every_arm_and_gate_is_told(evaluated: tuple[Path, in
     assert compute["pass"] is None and "8 clips a seed, the gate needs 256" in compute["why"]
     assert compute["value"] == pytest.approx(94 / 7, abs=2)
     assert found["generation.against.musicality"]["pass"] is True  # nobody is worse than himself
+    assert found["generation.against.predict"]["pass"] is True and found["generation.against.inbetween"]["pass"] is True
+    assert not any(n.split(".")[-1].startswith("against_") for n in found)
     assert found["generation.steps"]["value"] in (1, 4) and "90 % sane" in found["generation.steps"]["params"]["reason"]
     p = found["generation.sanity.flow4"]["params"]
     assert (

@@ -207,6 +207,8 @@ def test_a_reader_that_has_enough_ends_it(stage: tuple[Path, Path]) -> None:
         (["--stream", "osc:70000"], 2, "--stream osc:70000: no port"),
         (["--stream", "-", "--pace", "slow"], 2, "--pace 'slow'"),
         (["--stream", "-", "-o", "x"], 2, "--stream keeps nothing"),
+        (["--stream", "-", "--overlap", 4], 2, "--stream goes on after each window"),
+        (["--stream", "-", "--to", "bvh"], 2, "--stream sends frames, no bvh"),
         (["--stream", "-", "--clips", "2"], 2, "--stream sends one dance"),
         (["--stream", "none/rows.jsonl"], 73, "rows.jsonl"),
         ([], 2, "missing option '-o'"),

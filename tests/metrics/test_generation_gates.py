@@ -268,6 +268,10 @@ def test_music_must_matter_and_other_songs_must_not() -> None:
     assert deaf["generation.music.above_chance.flow4"]["pass"] is False
     any_song = by_name(verdicts.music(arm("flow4", shuffled=0.3), b))
     assert any_song["generation.music.shuffled.flow4"]["pass"] is False
+    wide = arm("flow4")
+    wide.figures["shuffled"][:] = np.random.default_rng(0).normal(0.0, 3.0, wide.figures["shuffled"].shape)
+    cannot_tell = by_name(verdicts.music(wide, b))["generation.music.shuffled.flow4"]
+    assert cannot_tell["pass"] is None and "more clips" in cannot_tell["why"]
     alone = by_name(verdicts.music(arm("flow4", shuffled=np.nan), b))
     assert alone["generation.music.shuffled.flow4"]["pass"] is None
     assert "one song" in alone["generation.music.shuffled.flow4"]["why"]
@@ -308,6 +312,10 @@ def test_what_got_worse_beyond_its_interval_fails_and_what_is_better_or_equal_pa
     worse = by_name(verdicts.no_worse(arm("flow4", 5, slide=0.2, musicality=0.4), old, b, "old"))
     assert sorted(k for k, e in worse.items() if e["pass"] is False) == [
         "generation.against.musicality", "generation.against.slide",
+    ]  # fmt: skip
+    far = arm("flow4", 4, features=np.stack([features_of(s) + 3 for s in SEEDS]))
+    assert sorted(k for k, e in by_name(verdicts.no_worse(far, old, b, "old")).items() if e["pass"] is False) == [
+        "generation.against.kernel_distance_g", "generation.against.kernel_distance_k",
     ]  # fmt: skip
     collapsed = arm("flow4", 5, features=np.stack([np.repeat(features_of(s, 2), 32, axis=0) for s in SEEDS]))
     assert by_name(verdicts.no_worse(collapsed, old, b, "old"))["generation.against.diversity"]["pass"] is False

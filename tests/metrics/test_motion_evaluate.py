@@ -189,10 +189,10 @@ def test_what_is_read_keeps_contacts_and_ankles_and_counts_what_is_clamped(tmp_p
     wild[:, 0] = 9.0
     motion_npz.write(tmp_path / "wild.npz", motion_npz.MotionClip(wild, clip.header))
     read = read_clip(tmp_path / "wild.npz", "wild")
-    assert read.clamped_share == pytest.approx(1 / 25) and read.clamped is not None
+    assert read.clamped_share == pytest.approx(1 / 23) and read.clamped is not None
     assert not np.allclose(read.joints, read.clamped)
     entries = {e["name"]: e for e in motion_entries([read], how=How())}
-    assert entries["motion.clamped_share"]["value"] == pytest.approx(1 / 25)
+    assert entries["motion.clamped_share"]["value"] == pytest.approx(1 / 23)
     assert entries["motion.limits_share_after_clamp"]["value"] is not None
     plain = read_clip(DATA / "dance.bvh", "plain") if _readable(DATA / "dance.bvh") else None
     assert plain is None or (plain.contacts is None and plain.clamped is None)
