@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from choreo_cli.generate.dit_torch import build  # noqa: E402
 from choreo_cli.generate.evaluate_tune import Tried, best_of  # noqa: E402
 from choreo_cli.generate.guidance import Guidance  # noqa: E402
 from choreo_cli.generate.model_files import defaults_record, encode_model, shape_of  # noqa: E402
+from choreo_cli.metrics.run_inputs import Run  # noqa: E402
 from formats.errors import FormatError  # noqa: E402
 from formats.manifest import decode  # noqa: E402
 
@@ -335,6 +337,18 @@ def test_models_and_motions_are_told_apart_and_budgets_are_compared(flow: Path, 
     one = models.opened(flow, None)
     assert one.recipe == "flow" and one.tasks == ("gen", "inbetween", "predict") and one.steps == 4
     assert "lone checkpoint" in str(models.unlike([one], [one]))
+
+    def trained(steps: int = 9, **config: Any) -> models.Tested:
+        entry = {"steps": steps, "config": {"size": "tiny", "lr": 0.002, **config}, "data": {"sha256": "ab" * 32}}
+        return replace(one, run=Run(entry, flow, None, {}))  # type: ignore[arg-type]
+
+    assert models.unlike([trained()], [trained(learn="x0", threads=2, epochs=7)]) is None
+    for told, said in (
+        ({"lr": 0.001}, "lr 0.002 against 0.001"),
+        ({"mirror": False}, "mirror"),
+        ({"steps": 8}, "steps"),
+    ):
+        assert said in str(models.unlike([trained()], [trained(**told)])), told  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="does not say what it was trained on"):
         models.motions_of(one)
     with pytest.raises(DataError, match="features a frame"):
