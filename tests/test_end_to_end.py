@@ -18,6 +18,7 @@ TOP = Path(__file__).resolve().parents[1]
 Choreo = Callable[..., subprocess.CompletedProcess[bytes]]
 
 
+@pytest.mark.slow
 def test_from_nothing_to_a_judged_performance(choreo: Choreo, tmp_path: Path) -> None:
     def done(*words: object, codes: tuple[int, ...] = (0,), input: bytes = b"") -> bytes:
         ended = choreo(*words, input=input)

@@ -106,6 +106,7 @@ def kill_and_compare(p: subprocess.Popen[bytes], curves: Path, files: list[Path]
         assert "going on from step" in (out / "logs" / f"{file.stem}-seed-0.log").read_text()
 
 
+@pytest.mark.slow
 def test_a_killed_branch_ends_as_if_nothing_had_happened(curves: Path, tmp_path: Path) -> None:
     file, out = branch(tmp_path, "quick", QUICK), tmp_path / "out"
     words = [str(curves), "--device", "cpu", "--branch", str(file), "-o", str(out)]

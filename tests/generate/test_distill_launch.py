@@ -178,6 +178,7 @@ def test_a_dry_run_says_what_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_two_processes_distil_by_the_same_command(teacher: Path, tmp_path: Path) -> None:
     """They make the teacher's samples together, too."""
     pytest.importorskip("accelerate")
