@@ -8,10 +8,12 @@ import time
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from choreo_cli.generate.diffusion import Ddim
 from choreo_cli.generate.evaluate_conditions import Conditions
 from choreo_cli.generate.flow import Flow
 from choreo_cli.generate.open_model import model_folder, open_sampler
@@ -40,6 +42,7 @@ class Setting:
         cfg: Weight of the music; None takes the model's own.
         shift: Time shift of a flow's grid; None takes the model's own.
         task: `gen`, `predict` or `inbetween`.
+        eta: Of a diffusion, 0 deterministic and 1 ancestral; None takes the model's own.
     """
 
     steps: int
@@ -47,6 +50,11 @@ class Setting:
     cfg: float | None = None
     shift: float | None = None
     task: str = "gen"
+    eta: float | None = None
+
+    def told(self) -> dict[str, Any]:
+        """What decides the clips, for a key: clips kept before there was an `eta` keep theirs."""
+        return {k: v for k, v in asdict(self).items() if k != "eta" or v is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +83,7 @@ class Block:
     def key(self) -> str:
         """sha256 over all that decides the clips and what is found of them."""
         told = {
-            "model": self.identity, "setting": asdict(self.setting), "seed": self.seed, "first": self.first,
+            "model": self.identity, "setting": self.setting.told(), "seed": self.seed, "first": self.first,
             "conditions": self.conditions.digest(), "version": [VERSION, generation_clip.VERSION],
         }  # fmt: skip
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
@@ -131,7 +139,7 @@ def make(block: Block) -> Made:
         except (OSError, FormatError, KeyError, ValueError):
             pass  # nothing there, or damaged: it is made again
     if block.model is not None:  # loading it is no part of what a clip costs
-        _sampler(str(block.model), block.identity, block.setting.shift)
+        _sampler(str(block.model), block.identity, block.setting.shift, block.setting.eta)
     started = time.perf_counter()
     channels, nfe, rows = _drawn(block)
     drawn = time.perf_counter()
@@ -157,7 +165,7 @@ def _drawn(block: Block) -> tuple[F32, int, int]:
     c, s = block.conditions, block.setting
     if block.model is None:
         return c.x, 0, 0
-    sampler = _sampler(str(block.model), block.identity, s.shift)
+    sampler = _sampler(str(block.model), block.identity, s.shift, s.eta)
     held = known_frames(s, c.x.shape[1])
     mask = None if held is None else np.broadcast_to(held[0], (len(c), *held[0].shape))
     audio = c.audio if c.audio.shape[2] else None
@@ -173,11 +181,13 @@ def _drawn(block: Block) -> tuple[F32, int, int]:
 
 
 @lru_cache(maxsize=2)
-def _sampler(folder: str, identity: str, shift: float | None) -> Sampler:
+def _sampler(folder: str, identity: str, shift: float | None, eta: float | None) -> Sampler:
     del identity  # part of the key: a folder may be trained anew
     sampler = open_sampler(Path(folder), threads=1)
     if shift is not None and isinstance(sampler.process, Flow):
         sampler.process = replace(sampler.process, shift=shift)
+    if eta is not None and isinstance(sampler.process, Ddim):
+        sampler.process = replace(sampler.process, eta=eta)
     return sampler
 
 

@@ -179,6 +179,8 @@ def plans_of(asked: Asked, stage: Stage) -> Iterator[Plan]:
     if asked.ddim:
         setting = stage.tuned["ddim"][0]
         yield Plan(f"ddim{setting.steps}", tuple(asked.ddim), setting)
+        if asked.clips >= LEAST_CLIPS:  # EDGE samples so: reported beside, judged by no gate
+            yield Plan(f"ddim{setting.steps}_eta1", tuple(asked.ddim), replace(setting, eta=1.0))
     if asked.distilled:
         yield Plan("distilled1", tuple(asked.distilled), _own(asked.distilled[0], 1))
     if asked.onnx is not None:

@@ -267,6 +267,27 @@ def test_conditions_are_held_out_windows_with_beats_on_their_own_clock(flow: Pat
         assert np.allclose(music.beats_s, beats, atol=0.005)
 
 
+def test_a_diffusion_is_shown_ancestral_too_in_a_whole_evaluation(
+    flow: Path, others: dict[str, Path], motions: Path
+) -> None:
+    of = models.models_of([flow], {}), models.models_of([others["ddim"]], {})
+    few, whole = (evaluate_job.Asked(of[0], motions, {}, clips=n, ddim=of[1], tune=False) for n in (8, 256))
+    stage = evaluate_job.prepare(few)
+    stage.tuned |= {"flow": (evaluate_arms.Setting(4), []), "ddim": (evaluate_arms.Setting(3), [])}
+    assert {p.name for p in evaluate_job.plans_of(whole, stage)} - {
+        p.name for p in evaluate_job.plans_of(few, stage)
+    } == {"ddim3_eta1"}
+    folder, identity = evaluate_arms.identity_of(others["ddim"])
+    rows = stage.whole.rows(stage.chosen[:2])
+    blocks = [
+        evaluate_arms.Block(folder, identity, evaluate_arms.Setting(3, eta=eta), 0, 0, rows, None)
+        for eta in (None, 0.0, 1.0)
+    ]
+    own, still, drawn = (evaluate_arms.make(b).channels for b in blocks)
+    assert (own == still).all() and not np.allclose(own, drawn) and len({b.key for b in blocks}) == 3
+    assert "eta" not in blocks[0].setting.told()
+
+
 def test_the_most_musical_of_the_sane_settings_is_taken() -> None:
     s = [evaluate_arms.Setting(4, cfg=w) for w in (1.0, 2.0, 3.0)]
     tried = [Tried(s[0], 0.95, 0.3), Tried(s[1], 0.945, 0.5), Tried(s[2], 0.5, 0.9)]
