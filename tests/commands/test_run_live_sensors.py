@@ -161,8 +161,9 @@ def test_the_list_has_the_sensors_that_are_heard(choreo: Choreo) -> None:
 def test_a_pose_over_osc_moves_the_inputs_by_a_show(tmp_path: Path) -> None:
     port, body = free_port(), BODIES["coco17"]
     (tmp_path / "show.yaml").write_text(f"source: osc:{port}:wek\nbody: coco17\nout: loop\n")
-    # A fresh install compiles what reads poses meanwhile, and a busy machine is slow at it: 20 s for 1 s of movement.
-    child = started("--show", "show.yaml", "--for", "20", "-o", "kept", "-q", cwd=tmp_path)
+    # A fresh install compiles what reads poses meanwhile, and a busy machine is slow at it: 40 s for 1 s of movement (20
+    # were too few once, right after a checkout).
+    child = started("--show", "show.yaml", "--for", "40", "-o", "kept", "-q", cwd=tmp_path)
     rng, begun = np.random.default_rng(0), time.monotonic()
     rest = rng.uniform(100, 400, (17, 2))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
