@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from choreo_cli.generate.config import CONTACTS
 from choreo_cli.motion.capture_state import Track, joints_of, to_channels, to_track
-from choreo_cli.motion.choreo25 import clamp
+from choreo_cli.motion.choreo25 import CONTACT_NAMES, clamp, clamped_share
 from choreo_cli.motion.foot_lock import RELEASED, let_step, lock_feet
 from formats.motion_npz import Skeleton
 
@@ -22,7 +22,6 @@ F64 = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
 ANKLES = (7, 8)
-CONTACT_NAMES = ("contact_l", "contact_r")
 LET_GO_M_S = 5e-4  # a foot that could not be held closer than this is no contact any more
 
 
@@ -63,9 +62,8 @@ def finish(
     clamped, counts = clamp(asked)
     out = np.where(kept, asked, clamped)
     contact = sum(counts.pop(name, 0) for name in CONTACT_NAMES)
-    total = sum(counts.values())
     report: dict[str, Any] = {
-        "clamp_rate": round(total / max(1, 23 * len(out)), 6), "clamped": counts, "contacts_clamped": contact,
+        "clamp_rate": round(clamped_share(counts, len(out)), 6), "clamped": counts, "contacts_clamped": contact,
     }  # fmt: skip
     if lock and len(out) > 1:
         fixed = np.asarray(kept.any(1), bool)

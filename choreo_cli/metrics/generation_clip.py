@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from choreo_cli.metrics.motion_beats import bas_fixed
-from choreo_cli.metrics.motion_clip import FIXED_FPS, Clip, clamped_share, fixed_rate, low_passed
+from choreo_cli.metrics.motion_clip import FIXED_FPS, Clip, fixed_rate, low_passed
 from choreo_cli.metrics.motion_features import fixed_features
 from choreo_cli.metrics.motion_measures import limit_share
 from choreo_cli.metrics.motion_music import STEP_S, Music
@@ -108,7 +108,7 @@ def beat_aligned(at: Clip, music: Music, seed: int = 0) -> float:
 
 def clip_of(channels: F32, skeleton: Skeleton, fps: float, name: str = "clip") -> Clip:
     """Raw channels as the motion metrics take them."""
-    from choreo_cli.motion.choreo25 import clamp, decode_channels
+    from choreo_cli.motion.choreo25 import clamp, clamped_share, decode_channels
 
     kept, counts = clamp(channels)
     joints = decode_channels(channels, skeleton, fps)

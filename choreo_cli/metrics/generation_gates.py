@@ -22,6 +22,7 @@ from formats.metrics import entry
 F64 = NDArray[np.float64]
 Entry = dict[str, Any]
 
+FEATURES = (("k", "kinetic"), ("g", "manual"))  # of set distances: the letter in a name, and the field of an arm
 PASS_MARGIN, SCORE_MARGIN = 0.01, 0.01
 LEAST_SANE, LEAST_COMPUTE = 0.9, 12.0
 WITHIN, LEAST_DIVERSITY = 0.95, 0.9
@@ -158,7 +159,7 @@ def _no_value(name: str) -> str:
 def set_entries(arm: Arm, bench: Bench) -> list[Entry]:
     """Distances of an arm's windows to the held-out ones beside the noise floor, and its diversity."""
     out = []
-    for letter, feature in (("k", "kinetic"), ("g", "manual")):
+    for letter, feature in FEATURES:
         far = bench.far[feature]
         mine: F64 = getattr(arm, feature)
         for kernel, name in ((False, f"fid_{letter}"), (True, f"kernel_distance_{letter}")):

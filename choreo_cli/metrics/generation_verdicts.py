@@ -13,6 +13,7 @@ from choreo_cli.metrics import generation_sets as sets
 from choreo_cli.metrics import generation_stats as stats
 from choreo_cli.metrics.generation_gates import (
     AT_CHANCE,
+    FEATURES,
     GATES,
     LEAST_ABOVE,
     LEAST_COMPUTE,
@@ -33,7 +34,6 @@ from formats.metrics import entry
 F64 = NDArray[np.float64]
 MARGINS = {"sanity": PASS_MARGIN, "musicality": SCORE_MARGIN}
 COMPARED = ("sanity", "musicality", "beat_alignment", "slide", "jerk", "clamp_rate")
-FEATURES = (("k", "kinetic"), ("g", "manual"))
 NEAR_REAL = ("jerk",)  # neither more nor less is better: as far from the held-out level as may be, |ln|
 
 
@@ -60,7 +60,8 @@ def against_ddim(flow: Arm, ddim: Arm, bench: Bench, unequal: str | None = None)
     out = []
     for figure, margin in MARGINS.items():
         found = stats.difference(a.figures[figure], b.figures[figure], bench.units, bench.rng)
-        more = {"margin": margin, "clips_a_seed_for_the_margin": stats.clips_needed(found, margin)}
+        parts = {"parts": dict(flow.parts)} if figure == "musicality" else {}
+        more = {**parts, "margin": margin, "clips_a_seed_for_the_margin": stats.clips_needed(found, margin)}
         out.append(bound_entry(
             f"{name}.{figure}", found, "1", (">=", -margin), "against_ddim", {**params, **more}, side=0, why=unequal,
         ))  # fmt: skip

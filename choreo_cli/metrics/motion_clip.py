@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,17 +20,6 @@ L_ANKLE, R_ANKLE, L_TOE, R_TOE = 7, 8, 10, 11
 L_WRIST, R_WRIST = 20, 21
 _SAME_RATE = 1e-3  # of the rate: 29.97 counts as 30
 _KEEP_HZ = 0.45  # of the new rate: what is left of the spectrum before a rate is lowered
-
-
-POSE_CHANNELS = 23  # of choreo25, the other two are contacts
-
-
-def clamped_share(counts: Mapping[str, int], frames: int) -> float:
-    """Share of the pose values outside their range, of what `choreo25.clamp` counted in that many frames.
-
-    Contacts are left out: a network draws them as numbers about 0 and 1, and cutting those changes no pose.
-    """
-    return sum(n for name, n in counts.items() if not name.startswith("contact")) / max(1, POSE_CHANNELS * frames)
 
 
 @dataclass(frozen=True, slots=True)

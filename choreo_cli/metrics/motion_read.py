@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from choreo_cli.errors import ChoreoError, DataError, NoInputError
-from choreo_cli.metrics.motion_clip import Clip, clamped_share, names_unique
+from choreo_cli.metrics.motion_clip import Clip, names_unique
 from formats.errors import FormatError
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def read_clip(path: Path, name: str, fps: float | None = None, group: str | None
 
 
 def _of_channels(own: MotionClip, name: str, group: str | None) -> Clip:
-    from choreo_cli.motion.choreo25 import clamp, decode
+    from choreo_cli.motion.choreo25 import clamp, clamped_share, decode
 
     skeleton = own.header.skeleton
     rest = (float(skeleton.ank0[0]), float(skeleton.ank0[1]))

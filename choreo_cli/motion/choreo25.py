@@ -30,6 +30,7 @@ __all__ = [
 N_CHANNELS = 25
 MIRROR_ORDER = (0, 1, 2, 3, 5, 4, 6, 7, 8, 9, 10, 15, 16, 17, 18, 11, 12, 13, 14, 22, 23, 24, 19, 20, 21)
 MIRROR_NEGATED = (0, 3, 7, 9, 10, 11, 14, 15, 18, 19, 22)
+CONTACT_NAMES = ("contact_l", "contact_r")
 SWIVELS = (14, 18)
 # Below this the pelvis is so far from upright that yaw, pitch and roll are nearly singular.
 UPRIGHT = 0.3
@@ -273,6 +274,15 @@ def clamp(channels: NDArray[np.floating[Any]]) -> tuple[F32, dict[str, int]]:
     low = np.array([x.lo for x in CHANNELS])
     high = np.array([x.hi for x in CHANNELS])
     return np.clip(c, low, high).astype(np.float32), counts
+
+
+def clamped_share(counts: Mapping[str, int], frames: int) -> float:
+    """Share of the pose values outside their range, of what `clamp` counted in that many frames.
+
+    Contacts are left out: a network draws them as numbers about 0 and 1, and cutting those changes no pose.
+    """
+    pose = len(CHANNELS) - len(CONTACT_NAMES)
+    return sum(n for name, n in counts.items() if name not in CONTACT_NAMES) / max(1, pose * frames)
 
 
 def _wrapped(angle: F64) -> F64:
