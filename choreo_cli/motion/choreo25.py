@@ -23,8 +23,9 @@ F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
 __all__ = [
-    "MIRROR_NEGATED", "MIRROR_ORDER", "clamp", "contacts_of", "decode", "decode_channels", "encode", "encode_channels",
-    "hinge_angles", "integrate_root", "mirror", "mirror_channels", "resample_clip",
+    "CONTACT_NAMES", "MIRROR_NEGATED", "MIRROR_ORDER", "clamp", "clamped_share", "contacts_of", "decode",
+    "decode_channels", "encode", "encode_channels", "hinge_angles", "integrate_root", "mirror", "mirror_channels",
+    "resample_clip",
 ]  # fmt: skip
 
 N_CHANNELS = 25

@@ -13,6 +13,7 @@ import pytest
 
 from choreo_cli import __main__ as program
 from choreo_cli.errors import ExitCode
+from choreo_cli.generate.generate_job import SUFFIXES
 from choreo_cli.metrics.motion_read import read_clips
 from formats import manifest, motion_npz
 from tests.generate.conftest import Run, one_line
@@ -173,6 +174,15 @@ def test_guidance_is_told_by_condition_and_interval(run: Run, stage: Stage, tmp_
     one = run(stage.model, stage.song, "--cfg", "1", "-o", tmp_path / "e", "-q")
     assert manifest.decode(one.out).entries[0]["report"]["evaluations"] == 2 * 11  # no second branch
     assert one.code == 0
+
+
+@pytest.mark.parametrize("to", ["npz", "bvh", "humanml3d"])
+def test_the_names_that_are_kept_from_inputs_are_those_that_are_written(
+    run: Run, stage: Stage, tmp_path: Path, to: str
+) -> None:
+    assert run(stage.model, stage.song, "--to", to, "-o", tmp_path / "d", "-q").code == 0
+    made = {p.suffix for p in (tmp_path / "d").iterdir() if p.stem == "song"}
+    assert made and made <= set(SUFFIXES[to])
 
 
 def test_what_is_read_is_never_written_over(run: Run, stage: Stage, tmp_path: Path) -> None:

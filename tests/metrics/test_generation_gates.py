@@ -290,17 +290,21 @@ def test_tasks_are_judged_by_the_far_end_of_the_interval() -> None:
     b, base = bench(), arm("predict")
     rng = RNG(2)
 
-    def task(made: float, known: float = 0.0) -> dict[str, Any]:
+    def task(made: float, known: float = 0.0, few: str | None = None) -> dict[str, Any]:
         noise = 0.01 * rng.standard_normal((3, CLIPS))
         tables = {"known": np.full((3, CLIPS), known), "made": made + noise, "repeat_last": np.full((3, CLIPS), 0.1),
                   "velocity": np.full((3, CLIPS), 0.2), "made@0.1": noise, "seam": np.ones((3, CLIPS))}  # fmt: skip
         own = type(base)("predict", base.seeds, tables, base.kinetic, base.manual)
-        return by_name(verdicts.task_gates(verdicts.TaskArm("predict", own), b))
+        return by_name(verdicts.task_gates(verdicts.TaskArm("predict", own), b, few))
 
     fine = task(0.09)
     assert all(e["pass"] is not False for e in fine.values()) and fine["generation.predict.known"]["pass"]
     assert task(0.1)["generation.predict.over_repeat_last"]["pass"] is False
     assert task(0.09, 1e-6)["generation.predict.known"]["pass"] is False
+    open_ = task(0.1, few="8 clips")["generation.predict.over_repeat_last"]
+    assert open_["pass"] is None and open_["why"] == "8 clips"
+    assert task(0.15, few="8 clips")["generation.predict.over_repeat_last"]["pass"] is False  # worse for certain
+    assert task(0.09, few="8 clips")["generation.predict.over_repeat_last"]["pass"] is True
 
 
 def test_what_got_worse_beyond_its_interval_fails_and_what_is_better_or_equal_passes() -> None:
